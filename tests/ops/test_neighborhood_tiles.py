@@ -17,6 +17,8 @@ pytestmark = pytest.mark.skipif(
 
 # products of bfloat16 are exact in float32; sums of up to 2048 of them are in another order
 SUMMED = 3e-6
+# of the loss, between ways that round weights to bfloat16 or not
+ROUNDED = 1e-5
 # (samples, rows, width): one of each, parts of tiles, several groups of samples, several chunks of
 # rows and panels of columns
 SHAPES = [(1, 1, 32), (16, 32, 64), (17, 33, 96), (50, 777, 1056), (100, 300, 544)]
@@ -98,6 +100,17 @@ def test_only_widths_that_tiles_divide_take_the_way(way, width, expected):
     options = {"temperature": 0.05, "variant": "paper"}
     chosen = explain("neighborhood_clustering", *arguments, **options).how.split(" ")[0]
     assert chosen == expected
+
+
+def test_the_stride_of_the_memory_is_part_of_the_choice(way):
+    features, prototypes, memory, indices = neighborhoods.inputs(36, 10, 1009, 288, torch.bfloat16)
+    odd = torch.cat([memory, memory[:, :1]], dim=1)[:, :288]
+    found = [
+        neighborhoods.outcome(features, prototypes, rows, indices, variant="paper")
+        for rows in (memory, odd, memory)
+    ]
+    assert all(torch.equal(a, b) for a, b in zip(found[0], found[2], strict=True))
+    assert neighborhoods.errors(found[1], [t.double() for t in found[0]])[0] <= ROUNDED
 
 
 def test_threads_do_not_change_a_bit(monkeypatch):

@@ -112,7 +112,8 @@ def _into(
 
     if features.dtype is torch.bfloat16:
         # float32 features may be bfloat16 once and not at the next call
-        shape = ("neighborhood_clustering", *features.shape, memory.shape[0], eps != 0, grad)
+        tiled = tiles.suits(memory)
+        shape = ("neighborhood_clustering", *features.shape, memory.shape[0], tiled, eps != 0, grad)
         ways[_measured.remembered(shape, find)]()
     else:
         ways[find().way]()
@@ -158,8 +159,10 @@ def _way(
     names = ["stream", "products"]
     if rounds:
         names.append("rounded")
+        # shapes with another set of ways are another class
         if tiles.suits(memory):
             names.append("tiles")
+            key += " tiles"
     known = ways or dict.fromkeys(names, int)
     return _measured.choose(key, known, rule, measure=bool(ways))
 
