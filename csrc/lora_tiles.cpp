@@ -25,7 +25,8 @@ struct Step {
   const LoraRows& l;
   int64_t groups;   // of kSquare rows of x
   int64_t outputs;  // of a task
-  Number* x;        // [group](d_in / 2, kSquare), with zeros behind the last row
+  int64_t step;     // rows of a packed group: kTileRows if there are no more, or kSquare
+  Number* x;        // [group](d_in / 2, step), with zeros behind the last row
   float* low;       // [group](rank, kSquare): scale · act(x A^T)
 };
 
@@ -38,14 +39,14 @@ void pack_inputs(void* context, int64_t task, int) {
   const int64_t last = smaller(first + kPackedPairs, pairs);
   const Number* x = static_cast<const Number*>(l.x) + group * kSquare * pairs;
   Number* to = s.x + group * pairs * kSquare;
-  for (int64_t begin = 0; begin < kSquare; begin += kTileRows) {
+  for (int64_t begin = 0; begin < s.step; begin += kTileRows) {
     const int64_t rows = smaller(kTileRows, l.rows - group * kSquare - begin);
     for (int64_t k = first; k < last; k += kTileRows) {
       Number some[kTileRows * kTileRows] = {};
       for (int64_t i = 0; i < rows; ++i) {
         store(some + i * kTileRows, load(x + (begin + i) * pairs + k));
       }
-      transpose_square(some, kTileRows, to + k * kSquare + begin, kSquare);
+      transpose_square(some, kTileRows, to + k * s.step + begin, s.step);
     }
   }
 }
@@ -58,14 +59,21 @@ void some_ranks(void* context, int64_t task, int) {
   const int64_t rank = task % parts * kTileRows, ranks = smaller(kTileRows, l.rank - rank);
   const int64_t pairs = l.d_in / 2;
   float* low = s.low + (group * l.rank + rank) * kSquare;
+  const Number* a = static_cast<const Number*>(l.a) + rank * pairs;
   const TileRegisters registers(ranks);
-  multiply_strip(static_cast<const Number*>(l.a) + rank * pairs, pairs,
-                 s.x + group * pairs * kSquare, kSquare, pairs);
-  store_strip(low, kSquare);
+  if (s.step == kTileRows) {
+    multiply_column<1>(a, pairs, s.x, kTileRows, pairs);
+    store_column<1>(low, kSquare);
+  } else {
+    multiply_strip(a, pairs, s.x + group * pairs * kSquare, kSquare, pairs);
+    store_strip(low, kSquare);
+  }
   for (int64_t i = 0; i < ranks * kSquare; ++i) low[i] = l.scale * activated(low[i], l.activation);
 }
 
-// Adds the low-rank branch and the bias to a square of outputs by rows, and writes it by rows.
+// Adds the low-rank branch and the bias to kSquare outputs by rows, kSquare apart, of which there
+// are kTiles tiles, and writes them by rows.
+template <int kTiles>
 void finish(const Step& s, int64_t group, int64_t output, float* sums) {
   const LoraRows& l = s.l;
   const uint16_t* b = static_cast<const uint16_t*>(l.b) + output * l.rank;
@@ -74,17 +82,16 @@ void finish(const Step& s, int64_t group, int64_t output, float* sums) {
   for (int64_t j = 0; j < kSquare; ++j) {
     float* sum = sums + j * kSquare;
     const float added = bias != nullptr ? number(bias[output + j]) : 0.0f;
-    Lanes left = load(sum) + added, right = load(sum + kLanes) + added;
+    Lanes whole[kTiles];
+    for (int i = 0; i < kTiles; ++i) whole[i] = load(sum + i * kLanes) + added;
     for (int64_t r = 0; r < l.rank; ++r) {
       const float factor = number(b[j * l.rank + r]);
-      left += factor * load(low + r * kSquare);
-      right += factor * load(low + r * kSquare + kLanes);
+      for (int i = 0; i < kTiles; ++i) whole[i] += factor * load(low + r * kSquare + i * kLanes);
     }
-    store(sum, left);
-    store(sum + kLanes, right);
+    for (int i = 0; i < kTiles; ++i) store(sum + i * kLanes, whole[i]);
   }
-  float turned[kSquare * kSquare];
-  for (int64_t i = 0; i < kSquare; i += kTileRows) {
+  float turned[kTiles * kTileRows * kSquare];
+  for (int64_t i = 0; i < kTiles * kTileRows; i += kTileRows) {
     for (int64_t j = 0; j < kSquare; j += kTileRows) {
       transpose_square(sums + j * kSquare + i, kSquare, turned + i * kSquare + j, kSquare);
     }
@@ -103,25 +110,43 @@ void some_outputs(void* context, int64_t task, int) {
   const LoraRows& l = s.l;
   const int64_t pairs = l.d_in / 2, first = task * s.outputs;
   const int64_t last = smaller(first + s.outputs, l.d_out);
-  const Run all = {0, static_cast<int32_t>(l.d_in)};
-  const float zeros[kSquare] = {};
-  float sums[kSquare * kSquare];
+  const Number* all = static_cast<const Number*>(l.weight);
+  float sums[2 * kSquare * kSquare];
   const TileRegisters registers;
+  if (s.step == kTileRows) {
+    int64_t output = first;
+    for (; output + 2 * kSquare <= last; output += 2 * kSquare) {
+      multiply_column<4>(all + output * pairs, pairs, s.x, kTileRows, pairs);
+      store_column<4>(sums, kSquare);
+      finish<1>(s, 0, output, sums);
+      finish<1>(s, 0, output + kSquare, sums + kSquare * kSquare);
+    }
+    for (; output < last; output += kSquare) {
+      multiply_column<2>(all + output * pairs, pairs, s.x, kTileRows, pairs);
+      store_column<2>(sums, kSquare);
+      finish<1>(s, 0, output, sums);
+    }
+    return;
+  }
+  const Run inner = {0, static_cast<int32_t>(l.d_in)};
+  const float zeros[kSquare] = {};
   for (int64_t output = first; output < last; output += kSquare) {
-    const Number* weight = static_cast<const Number*>(l.weight) + output * pairs;
     for (int64_t group = 0; group < s.groups; ++group) {
       start_square(zeros, 0);
-      multiply_square(&all, 1, weight, pairs, s.x + group * pairs * kSquare, kSquare);
+      multiply_square(&inner, 1, all + output * pairs, pairs, s.x + group * pairs * kSquare,
+                      kSquare);
       store_square(sums, kSquare);
-      finish(s, group, output, sums);
+      finish<2>(s, group, output, sums);
     }
   }
 }
 
 bool few(const LoraRows& l, int threads) {
   const int64_t pairs = l.d_in / 2, groups = ceil_div(l.rows, kSquare);
-  Step s{l, groups, kSquare * larger(1, kTaskNumbers / (kSquare * larger(1, l.d_in))), nullptr,
-         nullptr};
+  const int64_t step = l.rows > kTileRows ? kSquare : kTileRows,
+                least = 2 * kSquare * kSquare / step;
+  const int64_t outputs = least * larger(1, kTaskNumbers / (least * larger(1, l.d_in)));
+  Step s{l, groups, outputs, step, nullptr, nullptr};
   s.x = allocate(groups * kSquare * (pairs + l.rank));
   if (s.x == nullptr) return false;
   s.low = s.x + groups * kSquare * pairs;

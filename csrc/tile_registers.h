@@ -95,3 +95,47 @@ static inline __attribute__((always_inline)) void store_strip(float* c, int64_t 
   _tile_stored(0, c, bytes);
   _tile_stored(1, c + kTileRows, bytes);
 }
+
+// The same for kTiles tiles of rows and one of columns: C (16 kTiles, 16), registers 0 to 3.
+template <int kTiles>
+static inline __attribute__((always_inline)) void multiply_column(const Number* a, int64_t a_step,
+                                                                  const Number* b, int64_t b_step,
+                                                                  int64_t pairs) {
+  const size_t a_bytes = static_cast<size_t>(a_step) * sizeof(Number);
+  const size_t b_bytes = static_cast<size_t>(b_step) * sizeof(Number);
+  const Number* const second = a + kTileRows * a_step;
+  const Number* const third = second + kTileRows * a_step;
+  const Number* const fourth = third + kTileRows * a_step;
+  _tile_zero(0);
+  if constexpr (kTiles > 1) _tile_zero(1);
+  if constexpr (kTiles > 2) {
+    _tile_zero(2);
+    _tile_zero(3);
+  }
+  for (int64_t k = 0; k < pairs; k += kTileInner / 2) {
+    _tile_loadd(6, b + k * b_step, b_bytes);
+    _tile_loadd(4, a + k, a_bytes);
+    _tile_dpbf16ps(0, 4, 6);
+    if constexpr (kTiles > 1) {
+      _tile_loadd(5, second + k, a_bytes);
+      _tile_dpbf16ps(1, 5, 6);
+    }
+    if constexpr (kTiles > 2) {
+      _tile_loadd(4, third + k, a_bytes);
+      _tile_loadd(5, fourth + k, a_bytes);
+      _tile_dpbf16ps(2, 4, 6);
+      _tile_dpbf16ps(3, 5, 6);
+    }
+  }
+}
+
+template <int kTiles>
+static inline __attribute__((always_inline)) void store_column(float* c, int64_t step) {
+  const size_t bytes = static_cast<size_t>(step) * sizeof(float);
+  _tile_stored(0, c, bytes);
+  if constexpr (kTiles > 1) _tile_stored(1, c + kTileRows * step, bytes);
+  if constexpr (kTiles > 2) {
+    _tile_stored(2, c + 2 * kTileRows * step, bytes);
+    _tile_stored(3, c + 3 * kTileRows * step, bytes);
+  }
+}

@@ -25,7 +25,7 @@ def layer(rows, d_in, d_out, rank):
 SIZES = [
     *((1, 1, 1, 1), (3, 31, 9, 2), (7, 64, 33, 16), (24, 97, 5, 0)),
     *((5, 1601, 35, 17), (8, 1056, 7, 3), (2, 1031, 6, 33)),
-    *((4, 64, 32, 16), (17, 1056, 64, 3), (33, 160, 96, 0), (64, 32, 32, 65)),
+    *((4, 64, 32, 16), (13, 96, 160, 17), (17, 1056, 64, 3), (33, 160, 96, 0), (64, 32, 32, 65)),
 ]
 
 # float32 numbers in a vector of the kernel and of PyTorch's products. Each adds every so-many-th
@@ -147,6 +147,15 @@ def test_other_rows_do_not_change_a_bit(dtype):
     x, *rest = (t.to(dtype) for t in layer(11, 1100, 37, 9))
     whole = cpu_decode.layer(LinearProblem(x, *rest, 0.5, "gelu"))
     for rows in (1, 3, 6, 8):
+        some = cpu_decode.layer(LinearProblem(x[:rows], *rest, 0.5, "gelu"))
+        assert torch.equal(some, whole[:rows])
+
+
+# widths that are multiplied by tiles where the CPU has them, from 4 rows on
+def test_tiles_of_fewer_rows_have_the_same_bits():
+    x, *rest = (t.bfloat16() for t in layer(40, 1120, 96, 19))
+    whole = cpu_decode.layer(LinearProblem(x, *rest, 0.5, "gelu"))
+    for rows in (4, 16, 17, 33):
         some = cpu_decode.layer(LinearProblem(x[:rows], *rest, 0.5, "gelu"))
         assert torch.equal(some, whole[:rows])
 
