@@ -78,8 +78,8 @@ int64_t pack_square(const Forward& f, int64_t sample, int64_t count, int64_t fir
   const VoxelSource& s = f.source;
   const int64_t depth = (last - first) * s.width;
   const int64_t found = find_runs<kTileInner>(s, sample, count, first, last, runs);
+  int64_t window = sample % s.batch, token = sample / s.batch;
   for (int64_t i = 0; i < count; ++i) {
-    const int64_t window = (sample + i) % s.batch, token = (sample + i) / s.batch;
     Bfloat16* to = reinterpret_cast<Bfloat16*>(patches + i * kStep);
     for (int64_t run = 0; run < found; ++run) {
       const int64_t row = runs[run].first / s.width;
@@ -87,6 +87,7 @@ int64_t pack_square(const Forward& f, int64_t sample, int64_t count, int64_t fir
       f.pack(s, window, token, first + row, smaller(first + past, last), to + row * s.width);
     }
     for (int64_t k = depth; k % kTileInner != 0; ++k) to[k] = 0;
+    if (++window == s.batch) window = 0, ++token;
   }
   return found;
 }
@@ -104,10 +105,12 @@ void add_square(const Forward& f, int64_t block, int64_t panel, int64_t sample, 
   multiply_square(runs, count, patches, kStep, weight, kColumns);
   store_square(sum, step);
   if (block + 1 < f.blocks) return;
+  // counted: a division for each row takes as long as rounding it
+  int64_t window = sample % f.source.batch, token = sample / f.source.batch;
   for (int64_t i = 0; i < rows; ++i) {
-    const int64_t window = (sample + i) % f.source.batch, token = (sample + i) / f.source.batch;
     round_row(sum + i * step, f.out + (window * f.source.tokens + token) * f.features + column,
               columns, f.streams);
+    if (++window == f.source.batch) window = 0, ++token;
   }
 }
 
