@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -164,18 +165,11 @@ def bert_score(
         {(h, r) for h, r in zip(hypotheses, references, strict=True) if h.strip() and r.strip()}
     )
     if pairs:
-        # no progress bar: the default model loads in milliseconds
-        remedy = "Name a model that is there, one of its layers, and texts of words."
-        with foreign("bert_score", "bert-score", remedy), quiet():
-            values = bert.score(
-                [pair[0] for pair in pairs],
-                [pair[1] for pair in pairs],
-                model_type=model,
-                num_layers=layer,
-                nthreads=0,
-                idf=_rarity(bert, references, model) if idf else False,
-            )
-        table = dict(zip(pairs, np.stack([v.numpy() for v in values], axis=1), strict=True))
+        if idf:
+            values = _computed(pairs, model, layer, _rarity(bert, references, model))
+        else:
+            values = _remembered(tuple(pairs), model, layer, _files(source.folder))
+        table = dict(zip(pairs, values, strict=True))
         for row, pair in enumerate(zip(hypotheses, references, strict=True)):
             if pair in table:
                 scores[row] = table[pair]
@@ -190,6 +184,44 @@ def bert_score(
         f"bert-score {bert.__version__}|model:{name}|revision:{revision}|layer:{layer}"
         f"|idf:{'references' if idf else 'no'}|rescale:{rescale}"
     )
+
+
+# An evaluation asks for the same pairs again: by subject, by decoder, beside each control. Whole
+# calls are kept, since the rounding of a pair depends on the pairs that share its batch.
+@functools.lru_cache(maxsize=32)
+def _remembered(
+    pairs: tuple[tuple[str, str], ...],
+    model: str,
+    layer: int,
+    files: tuple[tuple[str, int, int], ...],
+) -> npt.NDArray[np.float32]:
+    values = _computed(pairs, model, layer, False)
+    values.flags.writeable = False
+    return values
+
+
+def _computed(
+    pairs: Sequence[tuple[str, str]], model: str, layer: int, idf: Any
+) -> npt.NDArray[np.float32]:
+    """Return precision, recall and F of bert-score, (pairs, 3)."""
+    # no progress bar: the default model loads in milliseconds
+    remedy = "Name a model that is there, one of its layers, and texts of words."
+    with foreign("bert_score", "bert-score", remedy), quiet():
+        values = _bert_score_library().score(
+            [pair[0] for pair in pairs],
+            [pair[1] for pair in pairs],
+            model_type=model,
+            num_layers=layer,
+            nthreads=0,
+            idf=idf,
+        )
+    return np.stack([v.numpy() for v in values], axis=1)
+
+
+def _files(folder: Path) -> tuple[tuple[str, int, int], ...]:
+    """Name, size and time of change of every file of a model."""
+    files = sorted((path.name, path.stat()) for path in folder.iterdir())
+    return tuple((name, found.st_size, found.st_mtime_ns) for name, found in files)
 
 
 def _name_and_revision(source: ModelSource) -> tuple[str, str]:
