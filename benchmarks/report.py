@@ -18,7 +18,7 @@ from load import load_table
 from rows import all_rows
 
 from fastbrain._io import write_atomic
-from fastbrain.bench.rows import FACTS, VERDICTS, is_rival
+from fastbrain.bench.rows import FACTS, VERDICTS, device_of, is_rival
 from fastbrain.bench.tables import summary, table, where_we_lose
 
 # what a table of its own is measured on
@@ -182,14 +182,19 @@ RECIPES = {
 
 
 def report(machine: str | None = None, *, short: bool = False, recipes: bool = True) -> str:
-    """The tables; `short`: of the strongest rivals alone, `recipes`: what is no ratio too."""
+    """The tables, by operation and then machine; recipes, which are no ratios, come last.
+
+    `short`: of the strongest rivals alone; `recipes`: False leaves them out.
+    """
     rows = latest(machine)
     if not rows:
         return "No benchmark rows are committed."
-    parts = []
-    tables = dict.fromkeys((group(row), row["env"]["threads"]) for row in rows)
-    for name, threads in tables:
-        own = [row for row in rows if (group(row), row["env"]["threads"]) == (name, threads)]
+    parts: list[str] = []
+    tables: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for row in rows:
+        tables.setdefault((group(row), row["env"]["threads"]), []).append(row)
+    last = None
+    for (name, _), own in sorted(tables.items(), key=_place):
         op = own[0]["op"]
         if op in FACTS or op.startswith(VERDICTS) or (op in RECIPES and not recipes):
             continue
@@ -200,12 +205,13 @@ def report(machine: str | None = None, *, short: bool = False, recipes: bool = T
                 continue
         env = own[-1]["env"]
         measured = (
-            f"{threads} threads, {env['isa']}, torch {env['torch']}, commit {env['commit']}, "
-            f"{env['date'][:10]}"
+            f"{env['threads']} threads, {env['isa']}, torch {env['torch']}, "
+            f"commit {env['commit']}, {env['date'][:10]}"
         )
-        on = env.get("gpu", env["cpu"])
-        kind = ", ".join(str(value) for value in name[2:] if value)
-        parts += [f"### {op} on {on}" + (f", {kind}" if kind else "")]
+        if op != last:
+            parts.append(f"### {op}")
+            last = op
+        parts.append("#### " + ", ".join([device_of(own[-1]), *(str(v) for v in name[2:] if v)]))
         if op in RECIPES:
             parts += [f"{measured}.", RECIPES[op](own)]
         else:
@@ -217,6 +223,12 @@ def report(machine: str | None = None, *, short: bool = False, recipes: bool = T
     return "\n\n".join(parts)
 
 
+def _place(entry: tuple[tuple[Any, ...], list[dict[str, Any]]]) -> tuple[Any, ...]:
+    (name, threads), own = entry
+    op = own[0]["op"]
+    return op in RECIPES, op, device_of(own[-1]), *(str(value or "") for value in name[2:]), threads
+
+
 def write(root: Path) -> None:
     """Put the overview between the markers of the README, and all tables into the manual."""
     best = overview.strongest(latest(None), is_rival)
@@ -224,8 +236,12 @@ def write(root: Path) -> None:
     text = pages.between(readme.read_text(), "numbers", overview.headline(best))
     write_atomic(readme, text)
     overview.plot(best, root / "docs" / "images" / "speed.svg")
-    title = "# Numbers\n\nGenerated from the rows in `benchmarks/results/` by `make bench-report`."
-    body = report(short=True).replace("### ", "## ")
+    title = (
+        "# Numbers\n\nGenerated from the rows in `benchmarks/results/` by `make bench-report`. "
+        "`warm`: the same arguments again; `cold`: the caches hold other data before each call; "
+        "`call`: with the launches of the host; `graph`: the replay of a CUDA graph."
+    )
+    body = report(short=True).replace("### ", "## ")  # and so #### to ###
     body += f"\n\n{pages.sections(all_rows())}\n\n## Every provider\n\n{report(recipes=False)}"
     write_atomic(root / "docs" / "numbers.md", f"{title}\n\n{body}\n")
     pages.write_pages(root / "docs", all_rows())

@@ -43,6 +43,10 @@ class Book:
         if machine:
             self.path = Path(os.environ.get("OUT") or RESULTS) / machine / f"{date}.jsonl"
             self.path.parent.mkdir(parents=True, exist_ok=True)
+            if self.path.exists():
+                # a run that was killed may have left half a row
+                whole = self.path.read_bytes().rpartition(b"\n")
+                os.truncate(self.path, len(whole[0] + whole[1]))
 
     def write(self, row: dict[str, Any]) -> None:
         """Print a row and keep it, flushed to the disk."""
