@@ -35,6 +35,7 @@ def choose_filter(
     tr: float,
     window: WindowSpec,
     confounds: Mapping[str, RunConfounds] | None = None,
+    starts: Mapping[str, float] | None = None,
 ) -> DriftFilter:
     """Choose a high-pass filter from training events, or evaluate a requested one.
 
@@ -58,6 +59,8 @@ def choose_filter(
     confounds : mapping of str to RunConfounds, optional
         Confounds and censored volumes by run. They do not change the choice; what they remove
         together with the drifts is computed.
+    starts : mapping of str to float, optional
+        Seconds of the first volume on the clock of the events, by run id. Default: 0.
 
     Returns
     -------
@@ -71,12 +74,10 @@ def choose_filter(
     """
     period = check_high_pass(asked)
     groups = _grouped(trials)
-    offset = window.onset_offset_s
+    clock: dict[str, Any] = {"tr": tr, "onset_offset_s": window.onset_offset_s, "starts": starts}
 
-    judged = run_designs(
-        groups.trials, lengths=lengths, tr=tr, key=groups.key, onset_offset_s=offset
-    )
-    stimuli = run_designs(trials, lengths=lengths, tr=tr, key=_stimulus, onset_offset_s=offset)
+    judged = run_designs(groups.trials, lengths=lengths, key=groups.key, **clock)
+    stimuli = run_designs(trials, lengths=lengths, key=_stimulus, **clock)
 
     @cache
     def drifts(n_volumes: int, seconds: float | None) -> npt.NDArray[np.float32]:

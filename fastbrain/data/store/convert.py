@@ -172,6 +172,7 @@ def convert_run(how: Conversion, task: RunTask) -> dict[str, Any]:
             "source": run.source,
             "source_bytes": before[0],
             "n_volumes": volumes.shape[0],
+            "start_time": run.start_time,
             "dead_voxels": clean.dead,
             "notes": [f"{note.field} {note.message}" for note in volumes.notes] + odd,
             **facts,

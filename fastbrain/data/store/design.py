@@ -132,6 +132,7 @@ def run_designs(
     tr: float,
     key: Callable[[Trial], str],
     onset_offset_s: float = 0.0,
+    starts: Mapping[str, float] | None = None,
 ) -> list[RunDesign]:
     """Predict the responses of several runs; arguments as in :func:`run_design`.
 
@@ -139,6 +140,8 @@ def run_designs(
     ----------
     lengths : mapping of str to int
         Volumes of each run, by run id.
+    starts : mapping of str to float, optional
+        Seconds of the first volume on the clock of the events, by run id. Default: 0.
 
     Raises
     ------
@@ -155,7 +158,7 @@ def run_designs(
             n_volumes=lengths[run_id],
             tr=tr,
             key=key,
-            onset_offset_s=onset_offset_s,
+            onset_offset_s=onset_offset_s - (starts or {}).get(run_id, 0.0),
         )
         for run_id, members in runs.items()
     ]

@@ -185,6 +185,12 @@ def _refitted(
     lengths = {
         run: facts["n_volumes"] for store in stores for run, facts in store.info.runs.items()
     }
+    # stores that were prepared before it was kept began with their events
+    starts = {
+        run: facts.get("start_time", 0.0)
+        for store in stores
+        for run, facts in store.info.runs.items()
+    }
     found = choose_filter(
         first.filter.asked,  # type: ignore[arg-type]
         # betas are not filtered, and windows without texts are not events
@@ -192,6 +198,7 @@ def _refitted(
         lengths=lengths,
         tr=first.tr,
         window=first.window_spec,
+        starts=starts,
     )
     if found.high_pass_s != first.info.high_pass_s:
         raise StoreError(

@@ -156,6 +156,7 @@ def plan_native_grids(
         tr=headers[0].tr,
         window=window,
         confounds=cohort.confounds if events else {},
+        starts={run.run_id: run.start_time for run in runs},
     )
     members: dict[str, StorePlan] = {}
     for person in people:

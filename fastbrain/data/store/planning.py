@@ -109,6 +109,7 @@ def plan_store(
         tr=first.tr,
         window=window,
         confounds=cohort.confounds,
+        starts={run.run_id: run.start_time for run in runs},
     )
     nuisance = nuisance_of(cohort, tr=first.tr, high_pass_s=drift_filter.high_pass_s)
     grid: TokenGrid | None = layout_for(

@@ -301,6 +301,18 @@ def test_the_command_shows_the_filter_before_anything_is_written(
     assert "it removes" in shown.out
 
 
+def test_events_are_placed_by_the_time_of_the_first_volume():
+    trials, n_volumes = blocks()
+    lengths = {t.run_id: n_volumes for t in trials}
+    options = {"lengths": lengths, "tr": TR_S, "window": WINDOW}
+    # recordings that started 300 s after the clock of their events
+    late = [dataclasses.replace(t, onset=t.onset + 300.0) for t in trials]
+    starts = dict.fromkeys(lengths, 300.0)
+    there = choose_filter("auto", late, starts=starts, **options)
+    assert there == choose_filter("auto", trials, **options)
+    assert choose_filter("auto", late, **options) != there
+
+
 @pytest.mark.parametrize("count", [1, 3])
 def test_a_few_trials_do_not_choose(count):
     trials = [trial(0.0, 40.0, "x", run=f"r{k}") for k in range(count)]
