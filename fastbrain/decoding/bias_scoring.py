@@ -11,6 +11,9 @@ from ..errors import InputError
 from ..lm.shared_prompt import SharedPrompt
 from . import _checks
 
+# sums from which products below the least float32, of every word of a vocabulary, are no part
+_LEAST_TOTAL = 1e-26
+
 
 @torch.no_grad()
 def score_steered(
@@ -82,7 +85,11 @@ def score_steered(
         log_p = torch.log_softmax(
             _checks.predicted("score_steered", logits.float()), dim=1
         )  # (T, V)
-        norm = (factor @ log_p.exp().T).log() + highest  # (N, T)
+        total = factor @ log_p.exp().T  # (N, T)
+        norm = total.log() + highest
+        # what a bias favours may be so improbable that all products underflow
+        for brain in (total < _LEAST_TOTAL).any(dim=1).nonzero()[:, 0]:
+            norm[brain] = torch.logsumexp(logit_bias[brain] + log_p, dim=1)
         own = log_p.gather(1, ids[:, None])[:, 0] + logit_bias[:, ids]
         result[:, j] = (norm - own).sum(dim=1)
     return result

@@ -2,6 +2,7 @@
 
 from ..decoding.brain_decoder import BrainDecoder
 from ..stats.correlations import correlations
+from ..stats.inference import block_flip_p
 from .analyses.brain_use import BrainUse, brain_use
 from .analyses.by_subject import mean_over_people, scores_by_subject, subject_table
 from .analyses.linear_baseline import LinearBaseline, fit_linear_baseline
@@ -36,7 +37,7 @@ from .controls.clinical_baselines import (
     connectivity_features,
     cross_validated_baselines,
 )
-from .controls.conditions import Conditions, Control, block_flip_p, pairwise_score
+from .controls.conditions import Conditions, Control, pairwise_score
 from .controls.likelihoods import Pairwise, pairwise, pairwise_gathered
 from .controls.noise import Moments, gaussian_noise, noise_store, phase_randomised, zero_brain
 from .controls.run_controls import run_controls

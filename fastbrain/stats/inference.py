@@ -103,6 +103,33 @@ def sign_flip_p(differences: npt.ArrayLike, *, flips: int = 10_000, seed: int = 
 
 
 @checked
+def block_flip_p(differences: npt.ArrayLike, blocks: Sequence[object], *, seed: int = 0) -> float:
+    """One-sided p of a mean difference, by sign flips of whole blocks.
+
+    Parameters
+    ----------
+    differences : array_like, (N,)
+        Larger is better.
+    blocks : sequence, (N,)
+        Block of each sample; samples of a block are not independent, so they flip together.
+    seed : int
+
+    Raises
+    ------
+    InputError
+        Sizes differ, there is no sample, or a difference is not finite.
+    """
+    values = np.asarray(differences, dtype=np.float64)
+    if values.ndim != 1 or len(values) != len(blocks) or not len(values):
+        raise InputError(
+            "block_flip_p: differences and blocks must be (N >= 1,), got "
+            f"{values.shape} and {len(blocks)}."
+        )
+    labels = np.unique([str(b) for b in blocks], return_inverse=True)[1]
+    return sign_flip_p(np.bincount(labels, weights=values), seed=seed)
+
+
+@checked
 def adjusted_p(p: npt.ArrayLike) -> npt.NDArray[np.float64]:
     """Adjust the p-values of a family of tests by Benjamini-Hochberg, with scipy.
 

@@ -124,3 +124,24 @@ def test_steered_scores_are_those_of_the_pairs(llm):
     torch.testing.assert_close(found, expected.sum(dim=1).reshape(4, 6), rtol=1e-5, atol=1e-4)
     with pytest.raises(InputError, match="logit_bias must have 1 rows of"):
         score_pairs(llm, prefix, texts, mask, pairs * 0, logit_bias=bias)
+
+
+def test_a_bias_for_what_the_language_model_rules_out_is_normalised(llm):
+    prefix, texts = torch.randn(1, 3, 12), torch.tensor([[4, 7, 1]])
+    mask = torch.ones(1, 3, dtype=torch.bool)
+    # all but token 0 lose more to the bias than float32 has, and token 0 has lost as much before
+    bias = torch.zeros(1, 19)
+    bias[0, 0] = 120.0
+    head = llm.get_output_embeddings()
+
+    def unlikely(module, inputs, logits):
+        logits[..., 0] -= 130.0
+
+    hook = head.register_forward_hook(unlikely)
+    try:
+        found = score_steered(llm, prefix, texts, mask, bias)
+        pairs = torch.zeros(1, 2, dtype=torch.long)
+        expected = score_pairs(llm, prefix, texts, mask, pairs, logit_bias=bias)
+    finally:
+        hook.remove()
+    torch.testing.assert_close(found[0, 0], expected.sum(), rtol=1e-5, atol=1e-4)

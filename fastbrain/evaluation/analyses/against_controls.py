@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..controls.conditions import DERANGED, TRUE, Conditions, block_effect, block_flip_p
+from ...stats.inference import block_flip_p
+from ..controls.conditions import DERANGED, TRUE, Conditions, block_effect
 from ..metrics.corpus import TextResult, text_scores
 from ..metrics.diversity import cut_to_reference_length
 from ..metrics.registry import Rows, TextMetric

@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from ..._arguments import checked
 from ...errors import InputError
-from ..controls.conditions import DERANGED, block_flip_p
+from ...stats.inference import block_flip_p
+from ..controls.conditions import DERANGED
 from ..metrics.corpus import text_scores
 from ..metrics.registry import TEXT_METRICS, TextMetric
 from ..scores import Score

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from ..._arguments import checked
 from ...errors import InputError
 from ...stats.derangements import distinct_rows
-from ...stats.inference import bootstrap_interval, effect_size, sign_flip_p
+from ...stats.inference import block_flip_p, bootstrap_interval, effect_size
 from ..scores import Score
 from .likelihoods import pairwise_gathered
 
@@ -207,33 +207,6 @@ def pairwise_score(
         signature=f"mean NLL a token, true vs {control}, ties 0.5; p: {how}",
         effect=block_effect(difference, blocks),
     )
-
-
-@checked
-def block_flip_p(differences: npt.ArrayLike, blocks: Sequence[object], *, seed: int = 0) -> float:
-    """One-sided p of a mean difference, by sign flips of whole blocks.
-
-    Parameters
-    ----------
-    differences : array_like, (N,)
-        Larger is better.
-    blocks : sequence, (N,)
-        Block of each sample; samples of a block are not independent, so they flip together.
-    seed : int
-
-    Raises
-    ------
-    InputError
-        Sizes differ, there is no sample, or a difference is not finite.
-    """
-    values = np.asarray(differences, dtype=np.float64)
-    if values.ndim != 1 or len(values) != len(blocks) or not len(values):
-        raise InputError(
-            "block_flip_p: differences and blocks must be (N >= 1,), got "
-            f"{values.shape} and {len(blocks)}."
-        )
-    labels = np.unique([str(b) for b in blocks], return_inverse=True)[1]
-    return sign_flip_p(np.bincount(labels, weights=values), seed=seed)
 
 
 @checked

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...stats.derangements import check_partners, derangements, distinct_rows
-from ...stats.inference import Interval, bootstrap_interval, permutation_p, sign_flip_p
+from ...stats.inference import Interval, block_flip_p, bootstrap_interval, permutation_p
 from ..scores import Score, only_score
 from .candidates import Candidates
 
@@ -145,7 +145,12 @@ def identified(
         interval = bootstrap_interval(mine, blocks=blocks, seed=seed)
         if beside is not None:
             theirs = np.diag(beside.shares(k, size))
-            return mine, float(theirs.mean()), _flip_p(mine - theirs, blocks, seed), interval
+            return (
+                mine,
+                float(theirs.mean()),
+                block_flip_p(mine - theirs, blocks, seed=seed),
+                interval,
+            )
         assert partners is not None
         # text of the partner's brain, true text of the sample
         null = values[partners, np.arange(n)].mean(axis=1)
@@ -195,8 +200,3 @@ def _point(
     low, high = (None, None) if interval is None else interval.as_list()
     uniform = float(np.minimum(k / (own.others + 1), 1.0).mean())
     return CurvePoint(k, own.most, float(mine.mean()), chance, uniform, low, high)
-
-
-def _flip_p(gain: npt.NDArray[np.float64], blocks: Sequence[object], seed: int) -> float:
-    labels = np.unique([str(b) for b in blocks], return_inverse=True)[1]
-    return sign_flip_p(np.bincount(labels, weights=gain), seed=seed)

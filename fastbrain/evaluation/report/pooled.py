@@ -13,9 +13,9 @@ import numpy.typing as npt
 from ..._arguments import checked
 from ..._runfiles import read_metrics
 from ...errors import InputError
-from ...stats.inference import bootstrap_interval, sign_flip_p
+from ...stats.inference import block_flip_p, bootstrap_interval, sign_flip_p
 from ..analyses.linear_baseline import linear_comparison
-from ..controls.conditions import DERANGED, block_effect, block_flip_p
+from ..controls.conditions import DERANGED, block_effect
 from ..protocol import find_score
 from ..records import read_samples, sample_scores
 from ..scores import Score, with_adjusted
