@@ -29,19 +29,22 @@ def strongest(rows: list[Row], is_rival: Any) -> dict[tuple[str, str], list[Row]
     dict of (str, str) to list of dict
     """
     cases: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
-    in_graphs = {row["op"] for row in rows if row.get("way") == "graph"}
+    in_graphs = {_case(row) for row in rows if row.get("way") == "graph"}
     for row in rows:
         if row.get("ratio_to_fastbrain") is not None and "ratio_low" in row and is_rival(row):
             # what a GPU takes, without the launches of the host, where it was timed
-            if row.get("way") == "call" and row["op"] in in_graphs:
+            if row.get("way") == "call" and _case(row) in in_graphs:
                 continue
-            place = (row["op"], device_of(row))
-            which = (row["env"]["threads"], row.get("dtype"), row.get("cache"))
-            cases[(*place, *which, row["case"])].append(row)
+            cases[_case(row)].append(row)
     found: dict[tuple[str, str], list[Row]] = defaultdict(list)
     for (op, place, *_), rivals in cases.items():
         found[op, place].append(min(rivals, key=lambda row: row["ratio_to_fastbrain"]))
     return dict(found)
+
+
+def _case(row: Row) -> tuple[Any, ...]:
+    how = (row["env"]["threads"], row.get("dtype"), row.get("cache"))
+    return row["op"], device_of(row), *how, row["case"]
 
 
 # small operations are left to the manual, which has all, as long as they lose nowhere
