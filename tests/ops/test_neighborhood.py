@@ -118,6 +118,19 @@ def test_half_features_are_compared_in_full_precision():
     assert float(got) == pytest.approx(float(expected), rel=1e-5)
 
 
+@pytest.mark.parametrize("variant", ["paper", "dance"])
+@pytest.mark.parametrize("backend", ["cpu", "reference"])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_autocast_to_another_half_precision_changes_nothing(dtype, backend, variant):
+    *tensors, indices = golden_inputs()
+    half = [t.bfloat16() for t in tensors]
+    options = {"temperature": 0.05, "variant": variant, "backend": backend}
+    expected = neighborhood_clustering(*half, indices, **options)
+    with torch.autocast("cpu", dtype=dtype):
+        got = neighborhood_clustering(*half, indices, **options)
+    assert torch.equal(got, expected)
+
+
 def test_update_touches_the_named_rows_only():
     features, _, memory, indices = golden_inputs()
     before = memory.clone()

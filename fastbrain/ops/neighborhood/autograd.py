@@ -87,7 +87,9 @@ def _others(f: Tensor, prototypes: Tensor, eps: float) -> tuple[Tensor, int]:
     """Return the rows of the columns beside the memory, and the number of the first sample's."""
     if eps == 0:
         return prototypes, 0
-    return torch.cat([prototypes, f]), prototypes.shape[0]
+    # they have their dtype already, and of another one than that of autocast `cat` raises
+    with torch.autocast(f.device.type, enabled=False):
+        return torch.cat([prototypes, f]), prototypes.shape[0]
 
 
 def fake(features: Tensor, others: Tensor, *arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
