@@ -143,9 +143,9 @@ void some_outputs(void* context, int64_t task, int) {
 
 bool few(const LoraRows& l, int threads) {
   const int64_t pairs = l.d_in / 2, groups = ceil_div(l.rows, kSquare);
-  const int64_t step = l.rows > kTileRows ? kSquare : kTileRows,
-                least = 2 * kSquare * kSquare / step;
-  const int64_t outputs = least * larger(1, kTaskNumbers / (least * larger(1, l.d_in)));
+  const int64_t step = l.rows > kTileRows ? kSquare : kTileRows;
+  const int64_t strip = kSquare * kSquare / step;  // outputs at once
+  const int64_t outputs = strip * larger(1, kTaskNumbers / (strip * larger(1, l.d_in)));
   Step s{l, groups, outputs, step, nullptr, nullptr};
   s.x = allocate(groups * kSquare * (pairs + l.rank));
   if (s.x == nullptr) return false;

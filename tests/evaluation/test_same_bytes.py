@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from fastbrain.decoding import Sampling
+from fastbrain.evaluation.metrics import bertscore
 from fastbrain.evaluation.report import outputs
 from fastbrain.evaluation.threads import one_thread
 from fastbrain.llm4brain.evaluate import evaluate_run
@@ -37,6 +38,7 @@ def test_evaluate_writes_the_same_bytes_with_one_thread_and_with_two(
         run = tmp_path / str(count)
         shutil.copytree(finished_run, run)
         threads(count)
+        bertscore._remembered.cache_clear()
         evaluate_run(run, store=store.path, sampling=Sampling(max_new_tokens=6))
         assert torch.get_num_threads() == count
         found.append([(run / name).read_bytes() for name in FILES])

@@ -185,7 +185,7 @@ def _refitted(
     lengths = {
         run: facts["n_volumes"] for store in stores for run, facts in store.info.runs.items()
     }
-    # stores that were prepared before it was kept began with their events
+    # manifests of earlier versions have no start times
     starts = {
         run: facts.get("start_time", 0.0)
         for store in stores

@@ -220,7 +220,7 @@ def _computed(
 
 def _files(folder: Path) -> tuple[tuple[str, int, int], ...]:
     """Name, size and time of change of every file of a model."""
-    files = sorted((path.name, path.stat()) for path in folder.iterdir())
+    files = sorted((path.name, path.stat()) for path in folder.iterdir() if path.is_file())
     return tuple((name, found.st_size, found.st_mtime_ns) for name, found in files)
 
 
