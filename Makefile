@@ -7,6 +7,7 @@ JOBS ?= 2
 
 .PHONY: help setup demo check test test-gpu test-torch fuzz bench bench-report imports lint docs sdist wheels sbom clean
 help:
+	@echo "make setup  install into .venv; then '. .venv/bin/activate' gives the command fastbrain"
 	@echo "make demo   simulate, train and decode a small cohort (minutes, no download)"
 	@echo "make check  the quick tests    make test          all tests"
 	@echo "make lint   static checks      make test-gpu      every kernel on the CUDA device"

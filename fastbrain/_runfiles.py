@@ -25,7 +25,8 @@ from ._rules import (
     table_of,
     text,
 )
-from .errors import CheckpointError, CohortError
+from ._runs_inside import runs_inside
+from .errors import CheckpointError, CohortError, some
 
 
 def changed_entries(now: Mapping[str, Any], before: Any, *, exact: bool = False) -> list[str]:
@@ -159,7 +160,7 @@ def manifest_path(run: str | Path, *, function: str) -> Path:
     Raises
     ------
     CheckpointError
-        `run` is no folder or a voxel store, or training is not finished.
+        `run` is no folder, a voxel store or a folder of runs, or training is not finished.
     """
     path = Path(run) / "manifest.json"
     if not Path(run).is_dir():
@@ -173,6 +174,12 @@ def manifest_path(run: str | Path, *, function: str) -> Path:
             "fastbrain train wrote."
         )
     if not path.is_file():
+        if inside := runs_inside(run):
+            raise CheckpointError(
+                f"{function}: {run} must be a run folder, got one that holds "
+                f"{'a run' if len(inside) == 1 else f'{len(inside)} runs'}. Name "
+                f"{'it' if len(inside) == 1 else 'one of them'}: {some(inside, 3)}."
+            )
         raise CheckpointError(
             f"{function}: {path} must exist. Is training finished? fastbrain train --resume goes "
             "on."

@@ -78,6 +78,26 @@ def test_doctor_names_what_brings_a_missing_part(monkeypatch, capsys):
     assert "pip install 'fastbrain-fmri[demo]'" in line
 
 
+def test_doctor_says_that_there_is_no_gpu():
+    from fastbrain.commands import doctor
+
+    native = {"built": True, "cpu_threads": 1, "cuda_compiled": True, "isa": "avx2", "isas": []}
+    native |= {"cuda_devices": "CUDA driver version is insufficient", "driver": None}
+    assert ("CUDA devices", "none: no NVIDIA GPU was found") in doctor._native_rows(native)
+    rows = doctor._native_rows(native | {"driver": "550"})
+    assert ("CUDA devices", "none: CUDA driver version is insufficient") in rows
+
+
+def test_doctor_says_what_a_backend_needs():
+    from fastbrain.commands import doctor
+
+    found = {answer["op"]: answer["backends"] for answer in doctor.report()["backends"]}
+    assert not any("the tensors are on" in str(reasons) for reasons in found.values())
+    assert doctor._need("the tensors are on cpu") == "needs a GPU"
+    assert doctor._need("the tensors are on cuda:0") == "runs on the CPU alone"
+    assert doctor._need("triton is not installed") == "triton is not installed"
+
+
 def test_doctor_notices_the_other_package_of_that_name(monkeypatch, capsys):
     from fastbrain.commands import doctor
 

@@ -23,6 +23,38 @@ def test_a_store_is_no_run(capsys, tmp_path):
         assert "must be a run folder, got a voxel store" in capsys.readouterr().err
 
 
+def test_a_path_that_is_not_there_or_no_table_is_told(capsys, tmp_path):
+    (tmp_path / "scan.nii.gz").touch()
+    gone, out = str(tmp_path / "gone"), str(tmp_path / "out")
+    for command, said in (
+        (["prepare", gone, out], "a BIDS folder or a study, got no such file or folder"),
+        (["prepare", str(tmp_path / "scan.nii.gz"), out], "a study, got an image or array"),
+        (["train", gone, out], "that fastbrain prepare wrote, got no such folder"),
+        (["train", str(tmp_path / "scan.nii.gz"), out], "that fastbrain prepare wrote, got a file"),
+    ):
+        assert cli.main(command) == 1
+        assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [["evaluate"], ["decode"], ["live", "--rehearse"]])
+@pytest.mark.parametrize(
+    ("runs", "said"),
+    [
+        (["run"], "must be a run folder, got one that holds a run. Name it: {}/run."),
+        (["fold-00/run", "fold-01/run"], "2 runs. Name one of them: {0}/fold-00/run, {0}/fold-01"),
+    ],
+    ids=["demo", "folds"],
+)
+def test_the_runs_in_a_folder_are_named(capsys, tmp_path, command, runs, said):
+    for name in (*runs, "store", "run/preparation"):
+        (tmp_path / name).mkdir(parents=True, exist_ok=True)
+    for name in runs:
+        (tmp_path / name / "manifest.json").write_text('{"kind": "llm4brain"}')
+    (tmp_path / "store" / "manifest.json").write_text('{"layout_version": 4}')
+    assert cli.main([*command, str(tmp_path)]) == 1
+    assert said.format(tmp_path) in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("command", "match"),
     [

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from ..errors import InputError
-from .rows import OURS, Row, device_of, is_timed
+from .rows import OURS, Row, device_of, is_timed, threads_in_words
 from .work import work_of
 
 ITEM_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
@@ -72,7 +72,7 @@ def machine_best(rows: Sequence[Row], dtype: str) -> tuple[dict[str, float], str
     where = _place(newest)
     own = [row for row in rows if _place(row) == where]
     best = {"bytes": newest["gbytes"] * 1e9, "flops": newest["gflops"] * 1e9}
-    return best, f"{where[0]}, {where[1]} threads", own
+    return best, f"{where[0]}, {threads_in_words(where[1])}", own
 
 
 def _place(row: Row) -> tuple[str, int | None]:

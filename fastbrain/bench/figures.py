@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from .plots import latency_plot, ratio_plot, roofline_plot
-from .rows import Row, machine_of, timed_rows
+from .rows import Row, machine_of, threads_in_words, timed_rows
 from .tables import Duel, duels
 
 # cases of one picture; more are cut into several
@@ -86,7 +86,7 @@ def _rooflines(rows: Sequence[Row]) -> list[Figure]:
         ]
         if duels(own):
             name = f"roofline-{slug(machine)}-{dtype}-{threads}"
-            title = f"Roofline, {dtype}, {threads} thread{'s' * (threads != 1)}"
+            title = f"Roofline, {dtype}, {threads_in_words(threads)}"
             found.append(Figure(name, machine, title, roofline_plot(own)))
     return found
 

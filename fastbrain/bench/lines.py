@@ -35,7 +35,8 @@ def result_lines(rows: Sequence[Row]) -> list[str]:
 def _time_of(row: Row) -> str:
     parts = [f"{row['ms_p50']:9.4g} ms ({row['ms_p20']:.4g}-{row['ms_p80']:.4g})"]
     if (over := row.get("ratio_to_fastbrain")) is not None and row["provider"] != OURS:
-        parts.append(f"{over:.2f}x ({row['ratio_low']:.2f}-{row['ratio_high']:.2f})")
+        spread = f"({row['ratio_low']:.2f}-{row['ratio_high']:.2f})"
+        parts.append(f"{over:.2f}x the time of {row.get('against', OURS)} {spread}")
     if "ms_kernel_p50" in row:
         parts.append(f"kernel {row['ms_kernel_p50']:.4g} ms")
     parts.append(f"{row['roofline']:.0%} of roofline")

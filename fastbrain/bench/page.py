@@ -9,7 +9,7 @@ from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
 from .figures import figures
-from .rows import FACTS, Row, is_timed, machine_of, newest, timed_rows
+from .rows import FACTS, Row, is_timed, machine_of, newest, threads_in_words, timed_rows
 from .tables import Duel, duels, extra_of, losses, verdict_of
 
 _ENV = ("cpu", "gpu", "cores", "isa", "threads", "torch", "python", "fastbrain", "commit", "date")
@@ -144,7 +144,7 @@ def _conditions(rows: Sequence[Row]) -> list[dict[str, Any]]:
         machine = machine_of(row)
         facts = found.setdefault(machine, {"machine": machine, "best": {}, "env": {}})
         if row["op"] == "roofline":
-            name = f"{row['case']}, {row['env'].get('threads')} threads"
+            name = f"{row['case']}, {threads_in_words(row['env'].get('threads'))}"
             facts["best"][name] = f"{row['gbytes']:.1f} GB/s, {row['gflops']:.1f} GFLOP/s"
         if row["op"] not in FACTS:
             facts["env"] = {n: row["env"][n] for n in _ENV if row["env"].get(n) is not None}

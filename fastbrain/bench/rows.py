@@ -66,7 +66,12 @@ def label_of(key: tuple[Any, ...]) -> str:
     extra = [dtype if dtype != "float32" else None, cache if cache != "warm" else None]
     extra += [way if way != "call" else None]
     shown = " ".join(str(part) for part in (op, case, *extra) if part)
-    return shown if threads is None else f"{shown}, {threads} thread{'s' * (threads != 1)}"
+    return shown if threads is None else f"{shown}, {threads_in_words(threads)}"
+
+
+def threads_in_words(count: int | None) -> str:
+    """Number of threads with its noun: ``1 thread``, ``2 threads``."""
+    return f"{count} thread{'s' * (count != 1)}"
 
 
 def read_rows(paths: Sequence[str | Path]) -> list[Row]:

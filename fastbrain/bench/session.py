@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +13,6 @@ import torch
 
 from .._progress import track
 from ..errors import BackendError, ConfigError, some
-from ..nn.config_io import suggest
 from .assembly import all_entries, provider_names
 from .ceilings import record_roofline
 from .limits import NO_TIME, Limits, SpoiltContext
@@ -116,9 +116,11 @@ class Plan:
 def _check(what: str, asked: Sequence[str], known: Sequence[str]) -> None:
     for name in asked:
         if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
             raise ConfigError(
                 f"bench run: {what} must be one of {some(known, 12)}, got {name!r}."
-                f"{suggest(name, known)} `fastbrain bench run --list` shows all."
+                f"{hint} `fastbrain bench run --list` shows all."
             )
 
 

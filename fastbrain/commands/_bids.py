@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
+
+from ..errors import CohortError
+
+_IMAGES = (".nii", ".nii.gz", ".img", ".hdr", ".gii", ".mgz", ".npy", ".h5", ".hdf5", ".dcm")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,3 +66,17 @@ class DerivativeOptions:
     missing: Literal["error", "drop"] = "error"
     """What to do with runs of a BIDS folder that have no image on disk: stop with an error, or list
     them and go on without them."""
+
+
+def check_table(source: Path) -> None:
+    """Raise for a source that does not exist, or is an image in place of the table of its runs."""
+    if not source.exists():
+        found, remedy = "no such file or folder", "Correct the path"
+    elif source.name.lower().endswith(_IMAGES):
+        found = "an image or array"
+        remedy = "List it in a runs table, or decode it: fastbrain decode RUN --bold IMAGE"
+    else:
+        return
+    raise CohortError(
+        f"prepare: {source} must be a runs table, a BIDS folder or a study, got {found}. {remedy}."
+    )

@@ -28,7 +28,7 @@ from ..data.readers.events import Trial
 from ..data.store.plan import StorePlan
 from ..data.studies.study import is_study
 from ..errors import ConfigError, some
-from ._bids import DerivativeOptions, ImageOptions
+from ._bids import DerivativeOptions, ImageOptions, check_table
 from ._denoising import DenoisingOptions
 from ._grids import GridOptions
 from ._presets import PresetOptions
@@ -191,6 +191,7 @@ class PreparationOptions(
             study.check_images()
             return study.runs, study.trials, study.window, study.split
         if not self.source.is_dir():
+            check_table(self.source)
             self.refuse_set(("task", *_IMAGES), f"a runs table, {self.source}")
             outside = self.allow_outside
             runs = read_runs_table(self.source, allow_outside=outside, need_events=need_events)

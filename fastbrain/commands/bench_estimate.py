@@ -72,6 +72,7 @@ def _measured(config: Config) -> tuple[dict[str, float], str]:
     from ..bench.ceilings import roofline
     from ..bench.machine import cpu_name, no_tf32
     from ..bench.registry import Setting
+    from ..bench.rows import threads_in_words
     from ..bench.session import DTYPES
     from ..errors import ConfigError
 
@@ -83,7 +84,7 @@ def _measured(config: Config) -> tuple[dict[str, float], str]:
         torch.set_num_threads(config.threads)
     no_tf32()
     setting = Setting(config.device, DTYPES[config.dtype])
-    name = f"{cpu_name()}, {torch.get_num_threads()} threads"
+    name = f"{cpu_name()}, {threads_in_words(torch.get_num_threads())}"
     if setting.on_gpu:
         name = torch.cuda.get_device_name(config.device)
     return roofline(setting, rounds=5), name

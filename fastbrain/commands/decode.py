@@ -103,6 +103,7 @@ def run(config: Config) -> None:
     config.trust()
     if config.out is not None:
         check_file(config.out, function="decode")
+        _refuse_sidecar(config.out, config.bold)
     kind = run_kind(config.run, function="decode")
     if kind == "vq-lm":
         _people(config)
@@ -114,6 +115,17 @@ def run(config: Config) -> None:
     if config.context != "own" or config.story_search != "published":
         raise ConfigError("decode: --context and --story-search must come with --story.")
     _windows(config)
+
+
+def _refuse_sidecar(out: Path, images: tuple[Path, ...]) -> None:
+    from ..data.readers.entities import sidecar_beside
+
+    for image in images:
+        if sidecar_beside(image).absolute() == out.absolute():
+            raise InputError(
+                f"decode: out must not be the name of a sidecar, got that of {image}, {out}. "
+                "Choose another name."
+            )
 
 
 def _people(config: Config) -> None:

@@ -92,7 +92,8 @@ def run(config: Config) -> None:
         parts=ReportParts(
             title="fastbrain demo: an unseen person, unseen clips",
             lead=f"Simulated cohort of {config.subjects} people at SNR {config.snr:g}. "
-            "The decoder never met this person or any of these sentences.",
+            "No window of this person and none of these clips and sentences was in its training "
+            "part; one run of the person, without its texts, was used for adaptation.",
             notes=_notes(config),
         ),
     )
@@ -192,10 +193,11 @@ def _recipe(config: Config, corpus: Path) -> RunConfig:
 
 def _notes(config: Config) -> tuple[str, ...]:
     notes = [
-        "The data are simulated. The small language model has read all sentences of the grammar: "
-        "it knows the language, not which sentence belongs to which brain.",
-        "Adaptation is transductive: one run of the unseen person was used without its texts and "
-        "is not scored.",
+        "The data are simulated. The small language model has read all sentences of the grammar, "
+        "those of the test part among them: it knows the language, not which sentence belongs to "
+        "which brain.",
+        "Adaptation is transductive: the run of the unseen person that it used, without texts, is "
+        "not scored.",
     ]
     if config.snr == 0:
         notes.append("SNR is 0: every score must be at chance.")
@@ -203,7 +205,7 @@ def _notes(config: Config) -> tuple[str, ...]:
 
 
 def _examples(result: Evaluation, n: int = 8) -> str:
-    rows = [("truth", "decoded", "from a deranged brain")]
+    rows = [("true text", "decoded text", "text of a deranged brain")]
     rows += [
         (sample.truth, sample.decoded, other)
         for sample, other in zip(result.samples[:n], result.permuted[:n], strict=True)

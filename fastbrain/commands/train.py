@@ -1,6 +1,6 @@
 """Train LLM4Brain on a store.
 
-fastbrain train store runs/first --llm meta-llama/Llama-3.2-1B
+fastbrain train store runs/first
 
 `fastbrain train llm4brain` is the same; `fastbrain train scmbm` pretrains the encoder alone. On a
 collection of stores (prepare --native-grids) one model is trained for all grids.

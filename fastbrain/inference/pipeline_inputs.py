@@ -135,7 +135,7 @@ def records_of(
                 scan = Path(folder) / f"volumes-{i + 1}.nii"
                 nib.save(image, scan)
             paths.append(scan)
-        yield scan_records(paths, tables, subject=subject, tr=tr)
+        yield scan_records(paths, tables, subject=subject, tr=tr, named=not arrays)
 
 
 def _reads(kind: RunKind) -> str:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from .._progress import say
 from ..data import VoxelStore, window_faults
+from ..data.readers.events import Trial
+from ..data.readers.runs_table import run_id_of
 from ..decoding.brain_decoder import BrainDecoder
-from ..errors import InputError
+from ..errors import InputError, some
 from ..evaluation.controls.confidence import distant_windows, exceedance_p, text_margins
 from ..evaluation.controls.noise import noise_store
 from .decoded_windows import DecodedWindow
@@ -46,6 +49,7 @@ def read_windows(
     """
     if not ids:
         raise InputError("decode: there must be a window to decode, got none.")
+    _name_trained(reader, [store.by_id[i] for i in ids])
     held = window_faults(store, ids, reader.like)
     read = tuple(i for i in ids if i not in held)
     found: dict[str, dict[str, Any]] = {i: {"text": "", "held": held[i]} for i in held}
@@ -65,6 +69,19 @@ def read_windows(
         DecodedWindow(t.trial_id, t.run_id, t.subject, t.onset, prompt=prompt, **found[t.trial_id])
         for t, prompt in zip(trials, reader.before(trials), strict=True)
     )
+
+
+def _name_trained(reader: RunDecoder, trials: Sequence[Trial]) -> None:
+    """Say which runs of the training part have the names of runs that are decoded."""
+    names = {t.run_id for t in trials}
+    # a scan has the name of its file
+    names |= {run_id_of(t.subject, t.session, t.run) for t in trials if t.subject}
+    trained = sorted(names & set(reader.manifest.get("fit_runs", ())))
+    if trained:
+        say(
+            f"{some(trained)}: recordings with these names were trained on. If they are the same, "
+            "the texts show what the model remembers, not what it decodes."
+        )
 
 
 def _confidence(

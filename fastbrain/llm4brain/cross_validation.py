@@ -25,7 +25,7 @@ from ..data import (
 from ..data.readers.events import Trial
 from ..data.store.collection_plan import CollectionPlan
 from ..data.store.plan import StorePlan
-from ..errors import CheckpointError, ConfigError
+from ..errors import CheckpointError, ConfigError, some
 from ..evaluation.analyses.partners import have_partners_across_runs, partners_within_runs
 from ..evaluation.protocol import find_score
 from ..evaluation.report.pooled import Pooled
@@ -200,12 +200,19 @@ def leave_out(
         )
         for k in range(len(splits))
     ]  # fmt: skip
-    todo = [job for job in jobs if not is_scored(job.folder / "run")]
-    for job in _finished(todo, parallel):
-        say(f"fold {job.number + 1} of {len(jobs)}: {_line(job.folder / 'run')}")
-    runs = [folder for job in jobs for folder in scored_folders(job.folder / "run")]
     units = {t.trial_id: getattr(t, by) for t in trials}
-    return pool_runs(runs, units, out, unit=by, people=by == "subject", seed=seed)
+    tested = {
+        job.folder.name: sorted({units[t] for t in split.test})
+        for job, split in zip(jobs, splits, strict=True)
+    }
+    todo = [job for job in jobs if not is_scored(job.folder / "run")]
+    for name in (job.folder.name for job in todo):
+        say(f"{name}, of {len(jobs)} folds, is tested on {by} {some(tested[name])}")
+    for job in _finished(todo, parallel):
+        say(f"{job.folder.name}: {_line(job.folder / 'run')}")
+    runs = [folder for job in jobs for folder in scored_folders(job.folder / "run")]
+    people = by == "subject"
+    return pool_runs(runs, units, out, unit=by, people=people, seed=seed, tested=tested)
 
 
 def _within_runs(test: Sequence[Trial], *, joint: bool) -> bool:
@@ -224,7 +231,7 @@ def _finished(jobs: Sequence[_Fold], parallel: int) -> Iterator[_Fold]:
     """Run the folds; yield each when it is finished."""
     if parallel == 1 or len(jobs) < 2:
         for job in jobs:
-            say(f"fold {job.number + 1} starts")
+            say(f"{job.folder.name} starts")
             _run(job)
             yield job
         return
@@ -238,6 +245,8 @@ def _run(job: _Fold) -> None:
     with _kept_lines(job.folder / "progress.txt") if job.silent else nullcontext():
         folder, run = job.folder / "store", job.folder / "run"
         plan = job.plan(lambda trials: job.splitting.splits(trials)[job.number])
+        for name, value in plan.summary().items():
+            say(f"{name:<12} {value}")
         # also for a finished store: write_store raises if its images or settings differ
         store = (
             write_collection(plan, folder, resume=folder.exists())

@@ -25,6 +25,7 @@ def pool_runs(
     people: bool,
     seed: int,
     part: str = "fold",
+    tested: Mapping[str, Sequence[str]] | None = None,
 ) -> Pooled:
     """Pool the samples of runs and write ``scores.json`` and ``units.md``.
 
@@ -36,8 +37,11 @@ def pool_runs(
         Folder of the files.
     people : bool
         Whether to add the scores of each person of the runs, also in ``subjects.md``.
+    tested : mapping of str to sequence of str, optional
+        See :class:`Pooled`.
     """
     pooled = pool_folds(runs, units, unit=unit, seed=seed, part=part)
+    pooled = replace(pooled, tested=tested or {})
     if people:
         rows = _of_people(runs, seed)
         known = {(s.metric, s.control, s.group) for s in rows}

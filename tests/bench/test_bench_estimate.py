@@ -81,15 +81,16 @@ def test_an_unknown_op_is_refused():
     assert "Did you mean 'vq_lookup'" in _refusal("vq_lokup", "3x5x7")
 
 
-def test_the_command_reads_the_roofline_of_rows(tmp_path, capsys):
-    env = {"cpu": "AMD EPYC", "threads": 2, "date": "2026-11-29"}
+@pytest.mark.parametrize(("threads", "said"), [(1, "1 thread"), (2, "2 threads")])
+def test_the_command_reads_the_roofline_of_rows(tmp_path, capsys, threads, said):
+    env = {"cpu": "AMD EPYC", "threads": threads, "date": "2026-11-29"}
     path = tmp_path / "rows.jsonl"
     line = {"op": "roofline", "case": "float32", "gbytes": 1.0, "gflops": 10.0, "env": env}
     path.write_text(json.dumps(line) + "\n")
     words = ["bench", "estimate", "vq_lookup", "3x5x7", "--rows", str(path)]
     assert cli.main([*words, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert found["machine"] == "AMD EPYC, 2 threads"
+    assert found["machine"] == f"AMD EPYC, {said}"
     assert found["least_ms"] == pytest.approx(2.48e-4)
     assert cli.main(words) == 0
     assert "bound by memory" in capsys.readouterr().out

@@ -129,6 +129,11 @@ def test_the_page_names_losses_first_and_escapes_what_it_shows(rows):
     assert not re.search(r"<(script|link|img)|src=|url\((?!#)", text)
 
 
+def test_one_case_is_no_plural():
+    rows = [row("fastbrain", 1.0, over=1.0), row("rival", 2.0)]
+    assert "<p>1 case with a rival:" in page.page(rows)
+
+
 def test_rows_without_times_are_refused(rows):
     for draw in (figures.figures, page.page):
         with pytest.raises(InputError, match="must hold times of providers, got failed_vq_lookup"):

@@ -47,7 +47,7 @@ def test_an_unseen_person_and_unseen_clips(tmp_path, capsys):
         rouge = scored(metrics, "rougeL_f", control=control)
         assert rouge.interval.low > rouge.chance + 0.1
     out = capsys.readouterr().out
-    assert "from a deranged brain" in out
+    assert "text of a deranged brain" in out
     assert "pairwise accuracy" in out
     # a finished demo is not overwritten by accident
     assert main(["demo", "--out", str(tmp_path / "demo")]) == 1

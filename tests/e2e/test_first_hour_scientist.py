@@ -110,6 +110,6 @@ def test_walls_name_the_door(cohort):
     events.write_text(whole)
     lines = {
         "fastbrain decode store": "store must be",
-        "fastbrain train nothing run": "nothing must hold a manifest",
+        "fastbrain train nothing run": "no such folder",
     }
     cohort.refused_in_turn(lines)

@@ -77,8 +77,10 @@ def test_every_run_is_left_out_once_by_two_processes_or_one(
     assert (out / "units.md").read_text() == shown.out
     assert "| run | n | pairwise accuracy |" in shown.out
     assert "n = 18 windows in 3 runs, each scored by the model of its fold" in shown.out
+    assert "Models and the runs that they were tested on: fold-00 on " in shown.out
     for k in range(3):
-        assert f"fold {k + 1} of 3: pairwise accuracy" in shown.err
+        assert f"fold-{k:02d}, of 3 folds, is tested on run " in shown.err
+        assert f"fold-{k:02d}: pairwise accuracy" in shown.err
         assert "stage2 1/1" in (out / f"fold-{k:02d}" / "progress.txt").read_text()
     tested = []
     for k in range(3):
@@ -101,7 +103,10 @@ def test_every_run_is_left_out_once_by_two_processes_or_one(
     for name, content in before.items():
         assert (folder / "run" / name).read_bytes() == content, name
     assert (out / "scores.json").read_bytes() == scores
-    assert capsys.readouterr().err.count("starts") == 1
+    shown = capsys.readouterr().err
+    assert "fold-01 starts" in shown
+    assert "fold-00 starts" not in shown
+    assert "confounds    none are regressed out" in shown
     # other folds in the same folder are refused
     assert main([*command, "--folds", "3"]) == 1
     assert "must keep its configuration" in capsys.readouterr().err

@@ -125,6 +125,16 @@ def test_windows_at_a_fixed_step(trained, capsys):
     assert "one every 2 volumes" in capsys.readouterr().err
 
 
+def test_recordings_of_the_training_part_are_named(trained, capsys):
+    run = trained.run("llm4brain")
+    decode(run, confidence=False)
+    assert "trained on" not in capsys.readouterr().err
+    (image,), _ = trained.scans("01")
+    decode(run, image, confidence=False)
+    said = f"{trained.store.fit_runs[0]}: recordings with these names were trained on"
+    assert said in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_a_store_prepared_like_the_run(trained, tmp_path, system):
     runs = [

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+
 import nibabel as nib
 import numpy as np
 import pytest
 
+from fastbrain.cli import main
 from fastbrain.errors import CohortError, VolumeError
 from fastbrain.inference import decode
 
@@ -94,3 +98,38 @@ def test_a_scan_that_cannot_be_read_is_refused(trained, tmp_path, options, error
     )
     with pytest.raises(error, match=words):
         decode(trained.run("llm4brain"), odd)
+
+
+def test_another_start_of_the_first_volume_than_in_training_is_said(trained, tmp_path, capsys):
+    (image,), (events,) = trained.scans("04")
+    run = tmp_path / "run"
+    shutil.copytree(trained.run("llm4brain"), run)
+    starts = run / "preparation" / "start_times.json"
+    assert json.loads(starts.read_text()) == [0.0]
+    starts.write_text("[1.0]")
+    scan = tmp_path / "newscan.nii.gz"
+    shutil.copy(image, scan)
+    decode(run, scan, events=events, confidence=False)
+    told = capsys.readouterr().err
+    assert told.count("newscan.nii.gz: its first volume is taken to be at 0 s") == 1
+    assert told.count("the training runs started at 1 s, and newscan at 0 s") == 1
+    (tmp_path / "newscan.json").write_text('{"StartTime": 1.0}')
+    decode(run, scan, events=events, confidence=False)
+    told = capsys.readouterr().err
+    assert "StartTime is 1 s" in told
+    assert "at 0 s" not in told
+
+
+def test_a_repetition_time_other_than_the_header_says_is_left_out(trained, tmp_path):
+    (image,), _ = trained.scans("04")
+    with pytest.raises(VolumeError, match=r"agree with tr=1.5 .* --tr \(tr=\), leave that out"):
+        decode(trained.run("llm4brain"), image, tr=1.5)
+
+
+def test_texts_are_not_written_over_the_sidecar(trained, tmp_path, capsys):
+    (image,), _ = trained.scans("04")
+    out = image.with_name(image.name.split(".")[0] + ".json")
+    command = ["decode", str(trained.run("llm4brain")), "--bold", str(image), "--out", str(out)]
+    assert main(command) == 1
+    assert "must not be the name of a sidecar" in capsys.readouterr().err
+    assert not out.exists()

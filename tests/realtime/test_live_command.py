@@ -159,6 +159,7 @@ def test_a_rehearsal_with_faults_is_a_go(head_run, tmp_path, capsys):
     assert code == 0, shown
     assert shown.splitlines()[-1] == "GO"
     assert "deadline: 2000 ms" in shown
+    assert "the last one because: warming up: " in shown
     rows = [json.loads(line) for line in log.read_text().splitlines()]
     records = [row for row in rows if row["type"] == "record"]
     assert sorted(row["index"] for row in records) == list(range(volumes))

@@ -146,6 +146,13 @@ def test_a_good_rehearsal_is_a_go():
     ]  # fmt: skip
 
 
+def test_reasons_that_differ_in_numbers_are_counted_together():
+    reasons = {"0": "warming up: 1 of 3", "1": "warming up: 2 of 3", "2": "no signal"}
+    more = {i: {"reason": reason} for i, reason in reasons.items()}
+    verdict = judged(tally_of(("held",) * 3 + ("ok",) * 3, **more))
+    assert verdict.held == ((2, "warming up: 2 of 3"), (1, "no signal"))
+
+
 @pytest.mark.parametrize(
     ("statuses", "more", "word"),
     [

@@ -17,6 +17,8 @@ CHOOSABLE = (
 )  # fmt: skip
 _ENTITY = re.compile(r"([a-z]+)-([A-Za-z0-9+]+)")
 _LABEL = re.compile(r"[A-Za-z0-9+]+")
+# of images, the last first
+_ENDINGS = (".gz", ".nii", ".gii", ".dtseries", ".ptseries", ".func")
 # folders that hold no recordings of the data set itself
 IGNORED = ("sourcedata", "code", "derivatives")
 _WITHOUT = "none"
@@ -25,6 +27,33 @@ _WITHOUT = "none"
 def entities(path: Path) -> dict[str, str]:
     """Parse the key-value pairs of a BIDS file name: ``{"sub": "01", "run": "03"}``."""
     return dict(_ENTITY.findall(path.name.split(".")[0]))
+
+
+def suffix_of(path: Path) -> str:
+    """Return the last word of a BIDS file name, ``bold`` of ``sub-01_bold.nii.gz``."""
+    return _words(path)[-1]
+
+
+def sidecar_beside(image: Path) -> Path:
+    """Return the path of the JSON file that an image has for itself, whether it exists or not."""
+    return image.with_name(image.name.removesuffix(".gz").rpartition(".")[0] + ".json")
+
+
+def inherits(image: Path, sidecar: Path) -> bool:
+    """Return whether an image has the suffix of a JSON file and its other words.
+
+    Entities are not compared.
+    """
+    words = _words(image)
+    *others, suffix = sidecar.name.removesuffix(".json").split("_")
+    return suffix == words[-1] and all("-" in word or word in words for word in others)
+
+
+def _words(image: Path) -> list[str]:
+    name = image.name
+    for ending in _ENDINGS:
+        name = name.removesuffix(ending)
+    return name.split("_")
 
 
 def is_data(root: Path, path: Path) -> bool:

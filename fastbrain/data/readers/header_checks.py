@@ -11,7 +11,7 @@ from .findings import Finding
 from .nifti import NiftiFile, stored_bytes
 from .orientation import image_affine
 from .scaling import image_scaling
-from .timing import TR_TOLERANCE_S
+from .timing import CORRECT_TR, TR_TOLERANCE_S
 
 TR_RANGE_S = (0.1, 30.0)
 # limit on the bytes before the voxels (header and extensions), which gzip must unpack first. The
@@ -166,7 +166,6 @@ def repetition_time(image: NiftiFile, tr: float | None) -> tuple[float, list[Fin
         Finding(
             "error",
             "pixdim[4]",
-            f"must agree with tr={tr:g} s within 1 ms, got {stated}. Correct the header or the "
-            "runs table.",
+            f"must agree with tr={tr:g} s within 1 ms, got {stated}. {CORRECT_TR}",
         )
     ]

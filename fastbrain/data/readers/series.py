@@ -13,7 +13,7 @@ from ...errors import InputError, VolumeError
 from .findings import Finding, refuse
 from .header_checks import TR_RANGE_S
 from .locations import Locations, column_order
-from .timing import TR_TOLERANCE_S
+from .timing import CORRECT_TR, TR_TOLERANCE_S
 from .volumes import Volumes
 
 MAX_BYTES = 16 << 30
@@ -110,7 +110,7 @@ def checked_tr(path: Path, stated: float | None, tr: float | None) -> tuple[floa
     if tr is not None and abs(stated - tr) > TR_TOLERANCE_S:
         raise VolumeError(
             f"load: {path}: time step must agree with tr={tr:g} s within 1 ms, got {stated:g} s. "
-            "Correct the header or the runs table."
+            f"{CORRECT_TR}"
         )
     return (stated if tr is None else tr), []
 

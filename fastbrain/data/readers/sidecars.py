@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 from ..._rules import number as is_number
 from ...errors import CohortError
+from .entities import inherits, sidecar_beside, suffix_of
 from .tables import MISSING
 from .tree import Tree
 
@@ -113,6 +114,9 @@ class Sidecar:
 def read_sidecar(tree: Tree, image: Path, tags: dict[str, str]) -> Sidecar:
     """Merge the sidecars of an image from the root down; nearer ones take precedence.
 
+    A JSON file with the name of the image is its own. Others are inherited as in BIDS: those with
+    the suffix of the image (``bold``) and no entity or word in their names that it lacks.
+
     Parameters
     ----------
     tree : Tree
@@ -128,12 +132,15 @@ def read_sidecar(tree: Tree, image: Path, tags: dict[str, str]) -> Sidecar:
     """
     fields: dict[str, Any] = {}
     sources: dict[str, Path] = {}
+    beside, ending = sidecar_beside(image).name, f"{suffix_of(image)}.json"
     for folder in reversed(tree.up(image)):
         fitting = [
             (len(own), path)
             for path, own in tree.files(folder)
-            if (path.name == "bold.json" or path.name.endswith("_bold.json"))
-            and own.items() <= tags.items()
+            if path.name == beside
+            or (
+                path.name.endswith(ending) and own.items() <= tags.items() and inherits(image, path)
+            )
         ]
         here: dict[str, Path] = {}
         for _, path in sorted(fitting):

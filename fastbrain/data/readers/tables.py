@@ -207,8 +207,14 @@ def _text(path: Path, cap: int) -> str:
                 "file?"
             )
         raw = path.read_bytes()
+    except FileNotFoundError as error:
+        raise CohortError(
+            f"table: {path} must exist, got no such file or folder. Correct the path."
+        ) from error
     except OSError as error:
-        raise CohortError(f"table: {path} must be a readable table, got '{error}'.") from error
+        raise CohortError(
+            f"table: {path} must be a readable table, got '{error.strerror}'."
+        ) from error
     if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
         raise CohortError(f"table: {path} must be UTF-8, got UTF-16. Save it as UTF-8.")
     if b"\0" in raw:

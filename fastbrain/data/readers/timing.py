@@ -13,6 +13,11 @@ from ...errors import InputError
 
 TOLERANCE = 1e-6  # volumes
 TR_TOLERANCE_S = 1e-3  # between repetition times that count as the same
+# for a file that states another one than was given
+CORRECT_TR = (
+    "If it was given as --tr (tr=), leave that out; else correct the file, or the sidecar or runs "
+    "table that states the other."
+)
 
 
 def nearest_volume(seconds: float, tr: float) -> int:

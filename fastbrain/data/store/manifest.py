@@ -145,6 +145,11 @@ class Manifest:
         """Read and check ``manifest.json``; raises :class:`StoreError` if it is invalid."""
         path = root / MANIFEST
         if not path.exists():
+            if not root.is_dir():
+                raise StoreError(
+                    f"VoxelStore.open: {root} must be a folder that fastbrain prepare wrote, got "
+                    f"{'a file' if root.exists() else 'no such folder'}. Correct the path."
+                )
             if (root / COLLECTION).is_file():
                 raise StoreError(
                     f"VoxelStore.open: {root} must be one store, got a collection of stores on "

@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import Literal
 
 from ..._arguments import checked
-from ...errors import CohortError, InputError
+from ..._progress import say
+from ...errors import CohortError, InputError, some
+from ..readers.bids import tell
 from ..readers.columns import tell_unused
 from ..readers.entities import entities
 from ..readers.events import Trial, read_trials
 from ..readers.runs_table import RunRecord
-from ..readers.sidecars import clock_of, read_sidecar
+from ..readers.sidecars import AGREE_S, Clock, Sidecar, clock_of, read_sidecar
 from ..readers.tree import Tree
 from .decoded_plan import decoded_plan
 from .denoising.drifts import drift_basis
@@ -35,6 +37,7 @@ from .planning_denoising import (
     refuse_without_confounds,
     without_censored,
 )
+from .preparation import start_times
 from .store import VoxelStore
 
 
@@ -81,6 +84,7 @@ def plan_like(
             )
         return plan_betas_like(runs, like, ignore=ignore)
     headers = tuple(header_on_grid(run, like) for run in runs)
+    _tell_other_starts(runs, like)
     if like.denoising is not None:
         refuse_without_confounds(runs, strategy_of="the store of training")
     cohort = read_cohort_confounds(runs, headers, like.denoising)
@@ -118,6 +122,20 @@ def plan_like(
     )
 
 
+def _tell_other_starts(runs: Sequence[RunRecord], like: VoxelStore) -> None:
+    """Print a note if runs start at 0 s, which may be for want of a time, and training did not."""
+    trained = start_times(like)
+    at_zero = [run.run_id for run in runs if run.start_time == 0]
+    if not at_zero or not trained or 0 in trained:
+        return
+    low, high = f"{trained[0]:g}", f"{trained[-1]:g}"
+    say(
+        f"note: the training runs started at {low if low == high else f'{low} to {high}'} s, and "
+        f"{some(at_zero)} at 0 s: if that is wrong, state StartTime in the sidecar, or start_time "
+        "in the runs table"
+    )
+
+
 @checked
 def scan_records(
     bold: Sequence[str | Path],
@@ -125,11 +143,12 @@ def scan_records(
     *,
     subject: str = "",
     tr: float | None = None,
+    named: bool = True,
 ) -> tuple[RunRecord, ...]:
     """Make records of scans that are named one by one.
 
     Subject, session and run come from BIDS names, the repetition time and start from a sidecar in
-    the same folder.
+    the same folder; without one, the first volume is taken to be at 0 s, and that is printed.
 
     Parameters
     ----------
@@ -140,11 +159,14 @@ def scan_records(
         Label of the subject, for names without one.
     tr : float, optional
         Repetition time in seconds, for images that do not state it.
+    named : bool
+        Whether the user has named the files, which the note then names; else nothing is printed.
 
     Raises
     ------
     CohortError
-        A scan is named twice, or the numbers of scans and tables differ.
+        A scan is named twice, the numbers of scans and tables differ, or a sidecar is invalid or
+        states another repetition time than `tr`.
     """
     images, tables = [Path(path) for path in bold], [Path(path) for path in events]
     if not images or (tables and len(tables) != len(images)):
@@ -155,10 +177,15 @@ def scan_records(
     if len({path.resolve() for path in images}) < len(images):
         raise CohortError("scan_records: bold must name each scan once, got one twice.")
     records: list[RunRecord] = []
+    clocks: list[Clock] = []
+    without: list[Path] = []
     for i, image in enumerate(images):
         tags = entities(image)
         sidecar = read_sidecar(Tree(image.parent), image, tags)
         clock = clock_of(sidecar)
+        clocks.append(clock)
+        if not sidecar.sources:
+            without.append(image)
         name = re.sub(r"[^A-Za-z0-9_-]+", "-", image.name.split(".nii")[0]) or "scan"
         used = {record.run_id for record in records}
         if name in used:
@@ -171,10 +198,28 @@ def scan_records(
                 run=tags.get("run", str(i + 1)),
                 bold=image,
                 events=tables[i] if tables else None,
-                tr=clock.tr if tr is None else tr,
+                tr=_given_tr(sidecar, clock, tr),
                 start_time=clock.start_time or 0.0,
                 instruction=sidecar.words("instruction"),
                 prompt=sidecar.words("prompt"),
             )
         )
+    tell(clocks)
+    if without and named:
+        say(
+            f"note: no sidecar beside {some(without)}: "
+            f"{'its' if len(without) == 1 else 'each'} first volume is taken to be at 0 s"
+        )
     return tuple(records)
+
+
+def _given_tr(sidecar: Sidecar, clock: Clock, tr: float | None) -> float | None:
+    """Return the repetition time that is given, or that of the sidecar; raises if they differ."""
+    if tr is None or clock.tr is None:
+        return clock.tr if tr is None else tr
+    if abs(tr - clock.tr) > AGREE_S:
+        raise CohortError(
+            f"scan_records: tr of {sidecar.image} must be that of its sidecar, {clock.tr:g} s, got "
+            f"{tr:g} s. Leave --tr (tr=) out, or correct the sidecar."
+        )
+    return tr

@@ -10,7 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..._arrays import npy_bytes
-from ..._io import folder_atomic, sha256, write_atomic, write_json
+from ..._io import folder_atomic, read_json, sha256, write_atomic, write_json
+from ..._rules import list_of, number
 from ...errors import CheckpointError, StoreError
 from ..readers.masks import same_affine
 from ..splits.split import Split
@@ -20,6 +21,7 @@ from .store import VoxelStore
 from .trials_table import write_trials_table
 
 PREPARATION = "preparation"
+_START_TIMES = "start_times.json"
 
 
 def save_preparation(store: VoxelStore, run: str | Path, *, replaced: bool = False) -> Path:
@@ -44,9 +46,37 @@ def save_preparation(store: VoxelStore, run: str | Path, *, replaced: bool = Fal
             write_atomic(root / f"{name}.npy", npy_bytes(getattr(store, name)))
         write_trials_table(root / "trials.parquet", [])
         write_json(root / "split.json", Split((), (), (), guard_trs=0, keys=()).to_json())
+        write_json(root / _START_TIMES, start_times(store))
         files = {name: sha256(root / name) for name in SMALL_FILES}
         replace(store.info, runs={}, root="", files=files).write(root)
     return folder
+
+
+def start_times(store: VoxelStore) -> list[float]:
+    """List the start times of the training runs of a store or of a preparation, each once.
+
+    Returns
+    -------
+    list of float
+        Seconds, ascending; empty for preparations of earlier versions, which do not have them.
+
+    Raises
+    ------
+    StoreError
+        The file of a preparation is damaged.
+    """
+    runs = store.info.runs
+    if runs:
+        fitted = [runs[name] for name in store.info.fit["runs"] if name in runs]
+        # stores of earlier versions have no start times
+        return sorted({float(facts.get("start_time", 0.0)) for facts in fitted or runs.values()})
+    path = store.path / _START_TIMES
+    if not path.is_file():
+        return []
+    found = read_json(path)
+    if not list_of(number)(found):
+        raise StoreError(f"start_times: {path} must list seconds, got others. It was edited.")
+    return sorted(found)
 
 
 _REMEDY = "Prepare it like the run: fastbrain prepare SOURCE STORE --like RUN"

@@ -167,8 +167,10 @@ def linear_comparison(
     -------
     list of dict
         One for each pair of scores that ask the same question: metric, model, linear, difference
-        (linear minus model), its interval over blocks, and p, two-sided, by sign flips of blocks.
+        (linear minus model), its interval over blocks, p, two-sided, by sign flips of blocks, and
+        the number of blocks: of B blocks no p is below 2 / 2^B.
     """
+    count = len({str(block) for block in blocks})
     rows = []
     for metric, linear in PAIRS:
         if metric in per_sample and linear in per_sample:
@@ -182,6 +184,7 @@ def linear_comparison(
                     "difference": float((ridge - model).mean()),
                     "interval": None if interval is None else interval.as_list(),
                     "p": paired_p(ridge - model, blocks, seed=seed),
+                    "blocks": count,
                 }
             )
     return rows

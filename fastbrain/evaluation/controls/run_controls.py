@@ -117,10 +117,10 @@ def _deranged(
     nll: npt.NDArray[np.float64],
     prompts: Sequence[str],
 ) -> Control:
-    note = f"{len(partners)} derangements; texts are re-indexed"
+    note = f"{len(partners)} derangements; each takes the text decoded from the partner's brain"
     if not prompts or same_prompts(prompts, partners):
         return Control(DERANGED, None, nll, note)
-    note = f"{len(partners)} derangements; texts of the first, each after the sample's own prompt"
+    note = f"{len(partners)} derangements; texts of the first, decoded after each own prompt"
     return Control(DERANGED, tuple(decoder.write(own[partners[0]])), nll, note)
 
 

@@ -54,7 +54,7 @@ def forest(scores: Sequence[Score]) -> Any:
         axis.set_title(f"{TITLES.get(metric, metric)}\n({mode})", loc="right")
         if metric in LOWER:
             axis.set_xlabel("lower is better")
-    _key(figure, "control, or 0.5 for pairwise accuracy")
+    _key(figure, "what it is compared with")
     return figure
 
 

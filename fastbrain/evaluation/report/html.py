@@ -29,6 +29,7 @@ from . import figures as pictures
 from . import written
 from .print_style import saved
 from .table import TITLES, derangements_drawn, linear_first, main_scores, score_rows
+from .training_terms import training_terms
 
 _PACKAGES = ("torch", "transformers", "accelerate", "numpy", "nibabel", "nilearn", "sacrebleu")
 _SHOWN_CONTROLS = ("zero brain", "prompt alone", "untuned model", "nearest training text")
@@ -100,6 +101,9 @@ def write_report(
     scores, found = evaluation.scores, evaluation.conditions
     rows = score_rows(scores)
     figures = drawn(evaluation, parts) if figures is None else figures
+    terms, validation = training_terms(parts.history)
+    fluency = written.fluency_rows(evaluation.facts)
+    main = score_rows(main_scores(scores))
     html = render(
         "report.html.j2",
         title=parts.title,
@@ -107,9 +111,12 @@ def write_report(
         first=linear_first(evaluation.facts),
         linear=evaluation.facts.get("linear_baseline"),
         ceilings=ceiling_lines(evaluation.facts),
-        main=score_rows(main_scores(scores)),
+        main=main,
         rows=rows,
         n=len(evaluation.samples),
+        apart=[f"{k} {parts.data[k]}" for k in ("adapted on", "fitted to") if k in parts.data],
+        least=_least_p(evaluation, main),
+        gain=any(row["metric"] == "surprise_effect" for row in main),
         derangements=derangements_drawn(len(found.partners), found.distinct),
         partners=evaluation.facts.get("partners", ""),
         family=sum(bool(row["p"]) for row in rows),
@@ -121,7 +128,10 @@ def write_report(
         ignored=brain_use_message(evaluation.facts),
         pairs=written.written_pairs(evaluation),
         identified=written.identification_rows(scores, evaluation.facts),
-        fluency=written.fluency_rows(evaluation.facts),
+        fluency=fluency,
+        judged=any(row["nll"] != "-" for row in fluency),
+        terms=terms,
+        validation=validation,
         examples=_examples(evaluation),
         shown_controls=[name for name in _SHOWN_CONTROLS if name in found.controls],
         **{name: _png(figure) for name, figure in figures.items()},
@@ -131,6 +141,14 @@ def write_report(
         version=__version__,
     )
     return write_atomic(path, html)
+
+
+def _least_p(evaluation: Evaluation, rows: Sequence[Mapping[str, Any]]) -> str:
+    """Smallest p that the derangements allow; "" where some or all p are not from them."""
+    found = evaluation.conditions
+    if found.rewritten is not None or not any(row["p"] for row in rows):
+        return ""
+    return f"{1 / (1 + found.distinct):.4f}"
 
 
 def render(template: str, **values: Any) -> str:

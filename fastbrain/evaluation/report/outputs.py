@@ -146,9 +146,12 @@ def data_facts(store: VoxelStore, manifest: Mapping[str, Any]) -> dict[str, str]
     """Describe cohort, split, windows and model of a run, one line per entry."""
     spec, split = store.window_spec, store.split
     subjects = sorted({store.by_id[t].subject for t in split.test})
+    adapted = len(manifest.get("adapt_trials") or ())
     facts = {
-        "trials": f"{len(split.train)} train, {len(split.val)} validation, {len(split.test)} test",
-        "held out": ", ".join(split.keys) or "nothing but trials",
+        "split": f"{len(split.train)} windows for training, {len(split.val)} for validation, "
+        f"{len(split.test)} for testing"
+        + (f"; {adapted} of the test windows are for adaptation and not scored" if adapted else ""),
+        "held out": ", ".join(split.keys) or "nothing but windows",
         "test subjects": ", ".join(subjects),
         "windows": f"{spec.window_trs} volumes from {spec.delay_s} s after onset "
         f"(offset {spec.onset_offset_s} s), TR {store.tr} s",
@@ -165,8 +168,8 @@ def data_facts(store: VoxelStore, manifest: Mapping[str, Any]) -> dict[str, str]
         facts["targets"] = origin
     if other := manifest.get("cross_data_set"):
         facts["scored on"] = f"another data set, {other['name']}: {other['store_fingerprint']}"
-    if manifest.get("adapt_trials"):
-        facts["adapted on"] = f"{len(manifest['adapt_trials'])} unlabelled test windows, not scored"
+    if adapted:
+        facts["adapted on"] = f"{adapted} unlabelled test windows, not scored"
     if "adapted" in manifest:
         fitted = manifest["adapted"]
         facts["fitted to"] = (

@@ -38,7 +38,9 @@ FIGURES = {
     "forest": (
         "controls",
         "Scores of decoded texts beside every control. Blue: the decoder, with its interval. Grey: "
-        "the control named on the line, or 0.5 for pairwise accuracy.",
+        "the same score of the control, or of the ridge regression, named on the line; pairwise "
+        "accuracy, which compares with the control already, is beside chance, 0.5, except on the "
+        "line of the ridge regression.",
     ),
     "surprise": (
         "surprise",
@@ -47,7 +49,7 @@ FIGURES = {
     ),
     "identification": (
         "identification",
-        "True texts identified from the written text alone: share among the first k of all true "
+        "True texts identified from the decoded text alone: share among the first k of all true "
         "texts. Shaded: interval; dashed: texts of deranged brains; dotted: random ranks.",
     ),
     "brain": ("brain", ""),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -46,12 +46,15 @@ class Pooled:
         units.
     part : {"fold", "grid"}
         What each evaluation is of.
+    tested : mapping of str to sequence of str
+        Folder of each model to the units that it was tested on, where known.
     """
 
     unit: str
     scores: tuple[Score, ...]
     comparison: list[dict[str, Any]]
     part: str = "fold"
+    tested: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def table(self) -> str:
         """Format the pooled scores and those of each unit as Markdown."""
@@ -71,6 +74,9 @@ class Pooled:
             f"{self.part}. "
             "Pairwise accuracy is teacher-forced.",
         ]
+        if self.tested:
+            models = (f"{name} on {', '.join(own)}" for name, own in self.tested.items())
+            lines += ["", f"Models and the {units} that they were tested on: {'; '.join(models)}."]
         first = linear_first({"linear_baseline": {"comparison": self.comparison}})
         return "\n".join([first, "", *lines] if first else lines)
 
@@ -80,10 +86,12 @@ class Pooled:
             own = score.group.startswith(f"{self.unit} ") or score.group == plural(self.unit)
             if own and score.metric in _BY_UNIT:
                 label = score.group.removeprefix(f"{self.unit} ")
-                label = "mean" if score.group == plural(self.unit) else label
-                row = rows.setdefault(label, {"unit": label, "n": str(score.n)})
+                mean = score.group == plural(self.unit)
+                label = "mean" if mean else label
+                n = f"{score.n} {score.group}" if mean else str(score.n)
+                row = rows.setdefault(label, {"unit": label, "n": n})
                 row[score.metric] = f"{score.value:.3f}"
-        return list(rows.values())
+        return sorted(rows.values(), key=lambda row: (row["unit"] == "mean", row["unit"]))
 
 
 @checked

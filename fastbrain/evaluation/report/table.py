@@ -12,6 +12,7 @@ from ..metrics.registry import TEXT_METRICS
 from ..scores import Score
 
 TITLES = {metric.name: metric.title for metric in TEXT_METRICS} | {
+    "cider_d": "CIDEr-D (0 to 10)",
     "pairwise": "pairwise accuracy",
     "surprise_effect": "correlation of gain and surprise",
     "meaning_two_way": "right of two, by meaning",
@@ -81,7 +82,8 @@ _SIGNIFICANT = 0.05
 def linear_first(facts: Mapping[str, Any]) -> str:
     """Sentences for the top of a report if the regression is ahead of the model; else empty.
 
-    A difference with p above 0.05 is named, but not as a finding.
+    A difference with p above 0.05 is named, but not as a finding, unless so few blocks allow no
+    smaller p.
 
     Parameters
     ----------
@@ -96,10 +98,14 @@ def linear_first(facts: Mapping[str, Any]) -> str:
     }
     rows = (facts.get("linear_baseline") or {}).get("comparison", ())
     found: list[str] = []
+    ahead: list[str] = []
     unclear: list[str] = []
     for row in rows:
         if row["difference"] >= _VISIBLE:
-            (found if row["p"] <= _SIGNIFICANT else unclear).append(
+            # evaluations of earlier versions do not say how many blocks there were
+            least = row["p"] <= 2 ** (1 - row.get("blocks", 64))
+            kind = found if row["p"] <= _SIGNIFICANT else ahead if least else unclear
+            kind.append(
                 f"{names[row['metric']]} {row['linear']:.3f} against {row['model']:.3f} "
                 f"(p = {row['p']:.4f})"
             )
@@ -108,6 +114,12 @@ def linear_first(facts: Mapping[str, Any]) -> str:
         said.append(
             "A ridge regression on the same windows identifies the true texts more often than the "
             f"language model: {'; '.join(found)}."
+        )
+    if ahead:
+        count = next(iter(rows))["blocks"]
+        said.append(
+            "A ridge regression on the same windows scores higher than the language model in every "
+            f"block, but {count} blocks allow no smaller p: {'; '.join(ahead)}."
         )
     if unclear:
         said.append(

@@ -12,6 +12,7 @@ from .print_style import BLUE, DOUBLE_MM, GREY, SINGLE_MM, VERMILION, new_figure
 
 MOST_PAIRS = 400  # keeps a report below its 5 MB
 _CLIPPED = 400  # characters
+_TEXTS = {"decoded": "decoded texts", "truth": "true texts"}
 _TITLES = {"meaning": "sentence embeddings", "words": "words in common"}
 
 
@@ -21,7 +22,7 @@ def clip(text: str, most: int = _CLIPPED) -> str:
 
 
 def written_pairs(evaluation: Evaluation) -> list[dict[str, str]]:
-    """Text read, written, and written from a permuted brain, of the first samples in order."""
+    """True text, decoded text and text of a deranged brain, of the first windows in order."""
     permuted = evaluation.permuted
     return [
         {
@@ -35,7 +36,7 @@ def written_pairs(evaluation: Evaluation) -> list[dict[str, str]]:
 
 
 def identification_rows(scores: Sequence[Score], facts: Mapping[str, Any]) -> list[dict[str, str]]:
-    """One row for each way to compare texts and number of candidates, with chance and ceiling."""
+    """One row for each way to compare texts and number of candidates, with the best copy."""
     rows = []
     for by, found in (facts.get("identification") or {}).items():
         for score in scores:
@@ -77,7 +78,7 @@ def fluency_rows(facts: Mapping[str, Any]) -> list[dict[str, str]]:
 
     return [
         {
-            "name": name,
+            "name": _TEXTS.get(name, name),
             "nll": shown(row["nll"], 2),
             "distinct1": shown(row["distinct1"], 3),
             "distinct2": shown(row["distinct2"], 3),
@@ -106,7 +107,7 @@ def identification_curves(facts: Mapping[str, Any]) -> Any | None:
         if points[0]["low"] is not None:
             low, high = ([point[side] for point in points] for side in ("low", "high"))
             axis.fill_between(k, low, high, color=BLUE, alpha=0.2, lw=0)
-        axis.plot(k, [p["value"] for p in points], "o-", color=BLUE, label="written text")
+        axis.plot(k, [p["value"] for p in points], "o-", color=BLUE, label="decoded text")
         axis.plot(k, [p["chance"] for p in points], "s--", color=VERMILION, label=DERANGED)
         axis.plot(k, [p["uniform"] for p in points], color=GREY, ls=":", label="random rank")
         axis.set_xscale("log")

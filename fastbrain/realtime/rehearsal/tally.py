@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import numpy.typing as npt
 
@@ -29,8 +31,8 @@ class Tally:
         Times by name, NaN where there is none: ``first_word_s``, ``text_s``, and each stage.
     outside : int
         Records of TRs that were not expected.
-    held : str
-        Why the last held TR was held.
+    held : dict of str to (int, str)
+        Number of held TRs and the last reason, for each kind of reason: they differ in numbers.
     """
 
     def __init__(self, volumes: int) -> None:
@@ -40,7 +42,7 @@ class Tally:
         self.statuses = [""] * volumes
         self.missed, self.failed = np.zeros((2, volumes), dtype=bool)
         self.seconds: dict[str, npt.NDArray[np.float64]] = {}
-        self.held = ""
+        self.held: dict[str, tuple[int, str]] = {}
 
     def write(self, event: Event) -> None:
         """Keep a record; other events are left out."""
@@ -55,7 +57,9 @@ class Tally:
         self.missed[index] = event["missed"]
         self.failed[index] = "failed" in event["reason"]
         if event["status"] == "held":
-            self.held = event["reason"]
+            reason = event["reason"]
+            kind = re.sub(r"\d+(\.\d+)?", "#", reason)
+            self.held[kind] = (self.held.get(kind, (0, ""))[0] + 1, reason)
         times = {name: event[name] for name in _TIMES} | event["stages_s"]
         for name, value in times.items():
             if value is not None:

@@ -57,6 +57,8 @@ class Verdict:
         Complete volume to sentence of each decoded window.
     deadline_s : float
     counters : dict of int
+    held : tuple of (int, str)
+        Number of held TRs and the last reason, of each kind.
     """
 
     reasons: tuple[str, ...]
@@ -64,6 +66,7 @@ class Verdict:
     seconds: tuple[float, ...]
     deadline_s: float
     counters: dict[str, int]
+    held: tuple[tuple[int, str], ...] = ()
 
     @property
     def go(self) -> bool:
@@ -111,14 +114,17 @@ def judge(
         reasons.append(f"{counters['unwritten']} lines could not be written")
     seconds = tally.of("text_s")
     if decodes and not len(seconds):
-        why = f" (last reason: {tally.held})" if tally.held else ""
+        last = [*tally.held.values()][-1:]
+        why = f" (last reason: {last[0][1]})" if last else ""
         reasons.append(f"no window was decoded{why}. Rehearse more volumes")
     latencies = [
         Latency.of(_NAMES.get(name, f"stage {name}"), tally.of(name))
         for name in sorted(tally.seconds, key=lambda name: (name not in _NAMES, name == "text"))
     ]
     kept = tuple(filter(None, reasons))
-    return Verdict(kept, tuple(latencies), tuple(seconds.tolist()), deadline_s, counters)
+    held = tuple(tally.held.values())
+    texts = tuple(seconds.tolist())
+    return Verdict(kept, tuple(latencies), texts, deadline_s, counters, held)
 
 
 def _named(what: str, indices: Sequence[int]) -> str:
@@ -144,6 +150,8 @@ def show(verdict: Verdict, *, tr_s: float) -> None:
     counts = verdict.counters
     shown = ("records", "ok", "late", "dropped", "duplicate", "out_of_order", "bad_volume", "held")
     console.print(", ".join(f"{name} {counts.get(name, 0)}" for name in (*shown, "missed")))
+    for count, reason in verdict.held:
+        console.print(f"held {count}, the last one because: {reason}", soft_wrap=True)
     for reason in verdict.reasons:
         console.print(f"no-go: {reason}", soft_wrap=True)
     console.print("[bold green]GO[/]" if verdict.go else "[bold red]NO-GO[/]")

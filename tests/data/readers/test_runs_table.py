@@ -101,7 +101,7 @@ def test_not_text(tmp_path):
     (tmp_path / "runs.tsv").write_bytes(b"\xff\xfe\x00\x80" * 9)
     with pytest.raises(CohortError, match="UTF-16"):
         read_runs_table(tmp_path / "runs.tsv")
-    with pytest.raises(CohortError, match="readable table"):
+    with pytest.raises(CohortError, match=r"none\.tsv must exist, got no such file"):
         read_runs_table(tmp_path / "none.tsv")
 
 

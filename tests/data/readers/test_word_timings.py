@@ -121,7 +121,7 @@ def test_refusals(tmp_path):
     refused("a.tsv", "word\tonset\toffset\nso\t2\t1\n", "end after they begin")
     refused("a.tsv", "word\tonset\toffset\nsp\t1\t2\n", "must hold words")
     refused("a.txt", "so", "must end in")
-    with pytest.raises(CohortError, match="readable"):
+    with pytest.raises(CohortError, match="must exist, got no such"):
         read_words(tmp_path / "absent.tsv")
     with pytest.raises(InputError, match=r"got none of 2\. Check tr"):
         story_samples(WORDS, tr=2.0, n_volumes=10, onset_s=100)

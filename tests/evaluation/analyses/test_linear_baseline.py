@@ -225,8 +225,10 @@ def test_a_better_linear_baseline_is_said_first(tmp_path):
     # four runs: two-sided sign flips of runs
     assert row["p"] == 2 / 16
     first = linear_first(result.facts)
-    assert "is not significant: pairwise 1.000 against 0.500 (p = 0.1250)." in first
+    said = "4 blocks allow no smaller p: pairwise 1.000 against 0.500 (p = 0.1250)."
+    assert first.endswith(said)
     assert "more often" not in first
+    assert "not significant" not in first
     table = metrics_table(result.scores, derangements=100, facts=result.facts)
     # all texts are the same, which is said too
     assert 0 < table.index(f"{first}\n\n") < table.index("n = 16 windows")
@@ -243,7 +245,7 @@ def test_a_better_linear_baseline_is_said_first(tmp_path):
 
 def test_only_a_significant_lead_of_the_regression_is_a_finding():
     rows = [
-        {"metric": name, "model": 0.5, "linear": 0.9, "difference": 0.4, "p": p}
+        {"metric": name, "model": 0.5, "linear": 0.9, "difference": 0.4, "p": p, "blocks": 8}
         for name, p in (("pairwise", 0.01), ("meaning_top1", 0.5))
     ]
     found, unclear = linear_first({"linear_baseline": {"comparison": rows}}).split(". ")

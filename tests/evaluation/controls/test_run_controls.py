@@ -74,6 +74,7 @@ def test_every_control_is_there(decoded):
         assert control.nll is None or control.nll.shape in ((n,), (200, n))
     assert found["untuned model"].nll is found["prompt alone"].nll
     assert "not tuned" in found["untuned model"].note
+    assert "text decoded from the partner's brain" in found["deranged brain"].note
     assert len(set(found["zero brain"].texts)) == 1
 
 

@@ -52,14 +52,23 @@ def html(evaluation, tmp_path_factory):
     grid = TokenGrid.from_mask(np.ones((5, 6, 7), dtype=bool), (2, 3, 3))
     parts = ReportParts(
         title="A <b>run</b>",
-        data={"held out": "subject & stimulus"},
+        data={"held out": "subject & stimulus", "adapted on": "8 unlabelled windows, not scored"},
         history={
-            "stage1": [{"epoch": 1, "loss": 2.0}, {"epoch": 2, "loss": 1.0, "val_loss": None}]
+            "stage1": [
+                {"epoch": 1, "loss": 2.0, "l2l1_loss": 9.0},
+                {
+                    "epoch": 2,
+                    "loss": 1.0,
+                    "l2l1_loss": 8.0,
+                    "val_l2l1_loss": 30.0,
+                    "val_loss": None,
+                },
+            ]
         },
         grid=grid,
         saliency=np.linspace(0, 1, grid.n_tokens),
         notes=["Mind <this>"],
-        quality=[{"run": "sub-<01>", "volumes": 100}],
+        quality=[{"run": "sub-<01>", "volumes": 100, "mean FD (mm)": None}],
         audit=AUDIT,
     )
     path = tmp_path_factory.mktemp("report") / "report.html"
@@ -140,6 +149,28 @@ def test_the_sentences_below_the_scores_are_apart(tmp_path):
     assert re.search(r"without a language model\.\s+p is the exact", html)
 
 
+def test_what_a_reader_cannot_guess_is_beside_it(html):
+    text = " ".join(re.sub(r"<[^>]+>", " ", html).split())
+    for said in (
+        "24 windows (the model was adapted on 8 unlabelled windows, not scored), 100 derangements",
+        "p (at least 0.0099) p adjusted (",
+        "with so many derangements it cannot be below 0.0099",
+        "l2l1_loss distance of a window's vectors",
+        "stage1 brain windows are aligned with the clips",
+        "because its readout was fitted to the training windows",
+        "4 different texts in every 100 texts",
+        "CIDEr-D (0 to 10)",
+    ):
+        assert str(escape(said)) in text, said
+    assert "<td>None</td>" not in html
+    assert "<td>n/a</td>" in html
+
+
+@pytest.mark.parametrize("word", ["samples", "ceiling", "permuted brain", "truth"])
+def test_one_thing_has_one_word(html, word):
+    assert word not in re.sub(r"<code>.*?</code>", "", html[html.index("<body>") :])
+
+
 def test_every_score_is_there_with_its_signature(html, evaluation):
     assert f"All scores ({len(evaluation.scores)})" in html
     for score in evaluation.scores:
@@ -148,9 +179,9 @@ def test_every_score_is_there_with_its_signature(html, evaluation):
 
 def test_leaks_and_what_is_not_known_are_said(html, evaluation, tmp_path):
     assert html.index("This split leaks.") < html.index("Scores beside")
-    assert "the same scan: 3 of 9 samples, 7 pairs" in html
+    assert "the same scan: 3 of 9 windows, 7 pairs" in html
     assert "the 8 texts of the test part are known from training" in html
-    assert "story: no sample states them" in html
+    assert "story: no window states them" in html
     assert "fitted: readout" in html
     without = write_report(tmp_path / "r.html", evaluation, ReportParts()).read_text()
     assert "trained without one" in without

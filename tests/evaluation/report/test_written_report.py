@@ -45,14 +45,14 @@ def test_pairs_are_all_samples_in_order(evaluation, tmp_path):
     html = _html(evaluation, tmp_path)
     places = [html.index(f"number{i}</td>") for i in range(len(TRUTH))]
     assert places == sorted(places)
-    assert "All samples" in html
+    assert "All windows" in html
     assert "The brain is ignored" not in html
 
 
 def test_long_reports_keep_the_first_pairs(evaluation, monkeypatch, tmp_path):
     monkeypatch.setattr(written, "MOST_PAIRS", 7)
     assert len(written.written_pairs(evaluation)) == 7
-    assert re.search(r"The first 7 of\s+64 samples", _html(evaluation, tmp_path))
+    assert re.search(r"The first 7 of\s+64 windows", _html(evaluation, tmp_path))
 
 
 def test_identification_is_in_scores_facts_and_report(evaluation, tmp_path):
@@ -64,6 +64,7 @@ def test_identification_is_in_scores_facts_and_report(evaluation, tmp_path):
     assert 0 < facts["ceiling"]["words_two_way"] <= 1
     html = _html(evaluation, tmp_path)
     assert "first of 50" in html
+    assert ">best training text</th>" in html
     assert 'alt="identification by' in html
     assert "words_top1" in evaluation.per_sample
     assert "words_top1_of_50" not in evaluation.per_sample
@@ -74,7 +75,14 @@ def test_fluency_is_beside_that_of_the_true_texts(evaluation):
     assert facts["truth"]["copied"] > facts["decoded"]["copied"]
     assert facts["decoded"]["nll"] is None
     names = [row["name"] for row in written.fluency_rows(evaluation.facts)]
-    assert names[:2] == ["decoded", "truth"]
+    assert names[:2] == ["decoded texts", "true texts"]
+
+
+@pytest.mark.parametrize("nll", [None, 2.5])
+def test_a_column_without_a_value_is_left_out(evaluation, tmp_path, nll):
+    row = {"nll": nll, "distinct1": 0.5, "distinct2": 0.5, "copied": None}
+    found = replace(evaluation, facts={**evaluation.facts, "fluency": {"decoded": row}})
+    assert ("nats a word" in _html(found, tmp_path)) == (nll is not None)
 
 
 def test_a_decoder_that_ignores_the_brain_is_named_at_the_top(tmp_path):
@@ -94,7 +102,7 @@ def test_the_legend_of_the_curves_covers_no_point():
     figure = written.identification_curves({"identification": {"words": {"curve": points}}})
     (axis,) = figure.axes
     assert axis.get_legend() is None
-    assert figure.legends[0].get_texts()[0].get_text() == "written text"
+    assert figure.legends[0].get_texts()[0].get_text() == "decoded text"
     saved(figure, "png")
     assert figure.legends[0].get_window_extent().y1 < axis.get_window_extent().y0
 
