@@ -121,10 +121,33 @@ print(callable(get_local_kernel(repository, backend="cpu").nearest))
 """
 
 
+theirs = pytest.mark.skipif(
+    importlib.util.find_spec("kernels") is None
+    or importlib.util.find_spec("kernels._rust") is None,
+    reason="the package kernels of Hugging Face is not installed",
+)
+
+
+@theirs
+def test_their_command_verifies_every_workload(repository, tmp_path):
+    main = "import sys; from kernels.cli import main; sys.argv[0] = 'kernels'; main()"
+    options = ["--iterations", "1", "--warmup", "0", "--output", "found.json"]
+    ran = subprocess.run(
+        [sys.executable, "-c", main, "benchmark", repository, *options],
+        env={**interpreted(), "HF_HUB_OFFLINE": "1"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert ran.returncode == 0, ran.stderr[-2000:]
+    found = json.loads((tmp_path / "found.json").read_text())["results"]
+    names = {row["workload"].partition(".")[2]: row["verified"] for row in found}
+    assert names == dict.fromkeys(("nearest", "lora_linear", "tokenize_voxels"), True)
+
+
+@theirs
 def test_the_kernels_of_hugging_face_load_it(repository, tmp_path):
     """Their package parses ``build.toml`` and the metadata, picks the variant and imports it."""
-    if importlib.util.find_spec("kernels._rust") is None:
-        pytest.skip("the package kernels of Hugging Face is not installed")
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
     ran = subprocess.run(
         [sys.executable, "-c", LOADED, repository],
