@@ -23,6 +23,21 @@ def all_rows(machine: str | None = None) -> list[dict[str, Any]]:
     ]
 
 
+def _end_row(path: Path) -> None:
+    """End the last row of a file; remove it if a run that was killed has left half of it."""
+    content = path.read_bytes()
+    last = content.rpartition(b"\n")[2]
+    if not last:
+        return
+    try:
+        json.loads(last)
+    except ValueError:
+        os.truncate(path, len(content) - len(last))
+    else:
+        with path.open("a") as file:
+            file.write("\n")
+
+
 class Book:
     """Prints rows and, where a machine is named, keeps each as soon as it is known.
 
@@ -44,9 +59,7 @@ class Book:
             self.path = Path(os.environ.get("OUT") or RESULTS) / machine / f"{date}.jsonl"
             self.path.parent.mkdir(parents=True, exist_ok=True)
             if self.path.exists():
-                # a run that was killed may have left half a row
-                whole = self.path.read_bytes().rpartition(b"\n")
-                os.truncate(self.path, len(whole[0] + whole[1]))
+                _end_row(self.path)
 
     def write(self, row: dict[str, Any]) -> None:
         """Print a row and keep it, flushed to the disk."""

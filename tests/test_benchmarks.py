@@ -62,16 +62,19 @@ def test_rows_of_where_ours_failed_are_in_no_table(monkeypatch):
     assert report.report() == ""
 
 
-def test_half_a_row_of_a_killed_run_is_removed(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("end", "kept"), [('{"op": "b", "ms', ""), ('{"op": "b"}', '{"op": "b"}\n')]
+)
+def test_half_a_row_of_a_killed_run_is_removed(tmp_path, monkeypatch, end, kept):
     monkeypatch.syspath_prepend(str(FOLDER))
     monkeypatch.setenv("OUT", str(tmp_path))
     from rows import Book
 
     file = tmp_path / "here" / "2026-11-27.jsonl"
     Book("here", "2026-11-27").write({"op": "a"})
-    file.write_text(file.read_text() + '{"op": "b", "ms')
+    file.write_text(file.read_text() + end)
     Book("here", "2026-11-27").write({"op": "c"})
-    assert file.read_text() == '{"op": "a"}\n{"op": "c"}\n'
+    assert file.read_text() == f'{{"op": "a"}}\n{kept}{{"op": "c"}}\n'
 
 
 def test_the_table_of_parts_is_means_over_seeds(monkeypatch):

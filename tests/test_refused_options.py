@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from fastbrain import cli
+from fastbrain._runs_inside import runs_inside
 from fastbrain.errors import SplitError
 
 
@@ -53,6 +56,16 @@ def test_the_runs_in_a_folder_are_named(capsys, tmp_path, command, runs, said):
     (tmp_path / "store" / "manifest.json").write_text('{"layout_version": 4}')
     assert cli.main([*command, str(tmp_path)]) == 1
     assert said.format(tmp_path) in capsys.readouterr().err
+
+
+def test_a_run_behind_a_link_is_named_once(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "manifest.json").write_text('{"kind": "llm4brain"}')
+    (tmp_path / "here").symlink_to(tmp_path)
+    (tmp_path / "pipe").mkdir()
+    os.mkfifo(tmp_path / "pipe" / "manifest.json")
+    (found,) = runs_inside(tmp_path)
+    assert found.resolve() == tmp_path / "run"
 
 
 @pytest.mark.parametrize(

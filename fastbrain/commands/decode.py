@@ -118,10 +118,13 @@ def run(config: Config) -> None:
 
 
 def _refuse_sidecar(out: Path, images: tuple[Path, ...]) -> None:
-    from ..data.readers.entities import sidecar_beside
+    from ..data.readers.entities import inherits, sidecar_beside
 
+    path = out.resolve()
     for image in images:
-        if sidecar_beside(image).absolute() == out.absolute():
+        own = path.name == sidecar_beside(image).name
+        inherited = path.suffix == ".json" and inherits(image, path)
+        if path.parent == image.resolve().parent and (own or inherited):
             raise InputError(
                 f"decode: out must not be the name of a sidecar, got that of {image}, {out}. "
                 "Choose another name."

@@ -126,9 +126,11 @@ def test_a_repetition_time_other_than_the_header_says_is_left_out(trained, tmp_p
         decode(trained.run("llm4brain"), image, tr=1.5)
 
 
-def test_texts_are_not_written_over_the_sidecar(trained, tmp_path, capsys):
+@pytest.mark.parametrize("name", ["{0}.json", "bold.json", "../func/{0}.json"])
+def test_texts_are_not_written_over_the_sidecar(trained, capsys, name):
     (image,), _ = trained.scans("04")
-    out = image.with_name(image.name.split(".")[0] + ".json")
+    assert image.parent.name == "func"
+    out = image.parent / name.format(image.name.split(".")[0])
     command = ["decode", str(trained.run("llm4brain")), "--bold", str(image), "--out", str(out)]
     assert main(command) == 1
     assert "must not be the name of a sidecar" in capsys.readouterr().err

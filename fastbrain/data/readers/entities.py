@@ -17,8 +17,8 @@ CHOOSABLE = (
 )  # fmt: skip
 _ENTITY = re.compile(r"([a-z]+)-([A-Za-z0-9+]+)")
 _LABEL = re.compile(r"[A-Za-z0-9+]+")
-# of images, the last first
-_ENDINGS = (".gz", ".nii", ".gii", ".dtseries", ".ptseries", ".func")
+# before the extension of a GIFTI or CIFTI image
+_KINDS = (".func", ".shape", ".dtseries", ".ptseries")
 # folders that hold no recordings of the data set itself
 IGNORED = ("sourcedata", "code", "derivatives")
 _WITHOUT = "none"
@@ -46,13 +46,13 @@ def inherits(image: Path, sidecar: Path) -> bool:
     """
     words = _words(image)
     *others, suffix = sidecar.name.removesuffix(".json").split("_")
-    return suffix == words[-1] and all("-" in word or word in words for word in others)
+    return suffix == words[-1] and all(_ENTITY.fullmatch(w) or w in words for w in others)
 
 
 def _words(image: Path) -> list[str]:
-    name = image.name
-    for ending in _ENDINGS:
-        name = name.removesuffix(ending)
+    name = sidecar_beside(image).stem
+    for kind in _KINDS:
+        name = name.removesuffix(kind)
     return name.split("_")
 
 

@@ -241,6 +241,9 @@ def _runs(value: Any) -> bool:
 def _run(value: Any) -> bool:
     if not record_of(_OF_A_RUN)(value):
         return False
+    # manifests of earlier versions have no start times
+    if not number(value.get("start_time", 0.0)):
+        return False
     # ascending, each once, and inside the run
     volumes = [*value["censored"], value["n_volumes"]]
     return all(a < b for a, b in itertools.pairwise(volumes))

@@ -166,7 +166,7 @@ def bert_score(
     )
     if pairs:
         if idf:
-            values = _computed(pairs, model, layer, _rarity(bert, references, model))
+            values = _computed(pairs, model, layer, references)
         else:
             values = _remembered(tuple(pairs), model, layer, _files(source.folder))
         table = dict(zip(pairs, values, strict=True))
@@ -195,25 +195,29 @@ def _remembered(
     layer: int,
     files: tuple[tuple[str, int, int], ...],
 ) -> npt.NDArray[np.float32]:
-    values = _computed(pairs, model, layer, False)
+    values = _computed(pairs, model, layer)
     values.flags.writeable = False
     return values
 
 
 def _computed(
-    pairs: Sequence[tuple[str, str]], model: str, layer: int, idf: Any
+    pairs: Sequence[tuple[str, str]], model: str, layer: int, references: Sequence[str] = ()
 ) -> npt.NDArray[np.float32]:
-    """Return precision, recall and F of bert-score, (pairs, 3)."""
+    """Return precision, recall and F of bert-score, (pairs, 3); rare words of `references` weigh.
+
+    Without them all words weigh alike.
+    """
+    bert = _bert_score_library()
     # no progress bar: the default model loads in milliseconds
     remedy = "Name a model that is there, one of its layers, and texts of words."
     with foreign("bert_score", "bert-score", remedy), quiet():
-        values = _bert_score_library().score(
+        values = bert.score(
             [pair[0] for pair in pairs],
             [pair[1] for pair in pairs],
             model_type=model,
             num_layers=layer,
             nthreads=0,
-            idf=idf,
+            idf=_rarity(bert, references, model) if references else False,
         )
     return np.stack([v.numpy() for v in values], axis=1)
 
@@ -221,7 +225,8 @@ def _computed(
 def _files(folder: Path) -> tuple[tuple[str, int, int], ...]:
     """Name, size and time of change of every file of a model."""
     files = sorted((path.name, path.stat()) for path in folder.iterdir() if path.is_file())
-    return tuple((name, found.st_size, found.st_mtime_ns) for name, found in files)
+    # not the time of modification, which copies of other files may share
+    return tuple((name, found.st_size, found.st_ctime_ns) for name, found in files)
 
 
 def _name_and_revision(source: ModelSource) -> tuple[str, str]:
@@ -240,7 +245,7 @@ def _default_path() -> str | None:
 def _rarity(bert: Any, references: Sequence[str], model: str) -> Any:
     """Inverse document frequencies of all references; bert-score only gets distinct pairs."""
     tokenizer = bert.utils.get_tokenizer(model)
-    return bert.utils.get_idf_dict(list(references), tokenizer, nthreads=0)
+    return bert.utils.get_idf_dict([r for r in references if r.strip()], tokenizer, nthreads=0)
 
 
 def _bert_score_library() -> Any:

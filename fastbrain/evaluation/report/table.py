@@ -99,12 +99,14 @@ def linear_first(facts: Mapping[str, Any]) -> str:
     rows = (facts.get("linear_baseline") or {}).get("comparison", ())
     found: list[str] = []
     ahead: list[str] = []
+    count = 0
     unclear: list[str] = []
     for row in rows:
         if row["difference"] >= _VISIBLE:
             # evaluations of earlier versions do not say how many blocks there were
             least = row["p"] <= 2 ** (1 - row.get("blocks", 64))
             kind = found if row["p"] <= _SIGNIFICANT else ahead if least else unclear
+            count = row.get("blocks", count)
             kind.append(
                 f"{names[row['metric']]} {row['linear']:.3f} against {row['model']:.3f} "
                 f"(p = {row['p']:.4f})"
@@ -116,10 +118,10 @@ def linear_first(facts: Mapping[str, Any]) -> str:
             f"language model: {'; '.join(found)}."
         )
     if ahead:
-        count = next(iter(rows))["blocks"]
+        blocks = "1 block allows" if count == 1 else f"{count} blocks allow"
         said.append(
             "A ridge regression on the same windows scores higher than the language model in every "
-            f"block, but {count} blocks allow no smaller p: {'; '.join(ahead)}."
+            f"block, but {blocks} no smaller p: {'; '.join(ahead)}."
         )
     if unclear:
         said.append(

@@ -32,6 +32,10 @@ TR, START = {"RepetitionTime": 1.5}, {"StartTime": 1.0}
         ("newscan_bold.nii.gz", "newscan_bold.json", True),
         ("x_bold.dtseries.nii", "x_bold.dtseries.json", True),
         ("x_bold.func.gii", "x_bold.json", True),
+        ("sub-1_run-2_bold.img", "run-2_bold.json", True),
+        # words with a hyphen that are no entities
+        ("2020-01-02_bold.nii.gz", "2020-01-01_bold.json", False),
+        ("P-02_bold.nii", "P-01_bold.json", False),
     ],
 )
 def test_a_scan_has_its_own_sidecar_and_those_of_its_suffix(tmp_path, capsys, image, sidecar, read):

