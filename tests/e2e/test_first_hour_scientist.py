@@ -69,8 +69,8 @@ copy.header["pixdim"][4] = image.header["pixdim"][4]
 nib.save(copy, "noise.nii.gz")
 """
     cohort.python(code)
-    cohort.run("fastbrain decode run --bold noise.nii.gz --out noise.json")
-    windows = json.loads((folder / "noise.json").read_text())["windows"]
+    cohort.run("fastbrain decode run --bold noise.nii.gz --out texts.json")
+    windows = json.loads((folder / "texts.json").read_text())["windows"]
     assert all(window["held"] and not window["text"] for window in windows)
     # a store of scans without texts
     bare = folder / "bare.tsv"

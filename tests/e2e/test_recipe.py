@@ -206,8 +206,9 @@ def test_another_store_under_the_same_run_is_refused(run, store, tmp_path):
     (other / "manifest.json").write_text(json.dumps(manifest | {"store_fingerprint": "other"}))
     with pytest.raises(CheckpointError, match="must be the one of training"):
         open_run(other)
+    (other / "manifest.json").unlink()
     with pytest.raises(CheckpointError, match="finished"):
-        open_run(tmp_path)
+        open_run(other)
 
 
 def test_all_test_runs_cannot_go_to_adaptation(store):
