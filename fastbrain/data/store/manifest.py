@@ -155,12 +155,10 @@ class Manifest:
                     f"VoxelStore.open: {root} must be one store, got a collection of stores on "
                     f"several grids. Name one of them, {root / GRIDS}/NAME."
                 )
-            unfinished = (root / "prepare.json").is_file()
-            raise StoreError(
-                f"VoxelStore.open: {root} must hold a manifest, got "
-                + ("an unfinished store. Pass --resume to finish it." if unfinished else "none. ")
-                + ("" if unfinished else "Name a folder that fastbrain prepare wrote.")
-            )
+            found = "none. Name a folder that fastbrain prepare wrote."
+            if (root / "prepare.json").is_file():
+                found = "an unfinished store. Pass --resume to finish it."
+            raise StoreError(f"VoxelStore.open: {root} must hold a manifest, got {found}")
         try:
             value = read_json(path)
         except CohortError as error:
@@ -239,10 +237,8 @@ def _runs(value: Any) -> bool:
 
 
 def _run(value: Any) -> bool:
-    if not record_of(_OF_A_RUN)(value):
-        return False
     # manifests of earlier versions have no start times
-    if not number(value.get("start_time", 0.0)):
+    if not record_of(_OF_A_RUN)(value) or not number(value.get("start_time", 0.0)):
         return False
     # ascending, each once, and inside the run
     volumes = [*value["censored"], value["n_volumes"]]
