@@ -32,7 +32,8 @@ class Tally:
     outside : int
         Records of TRs that were not expected.
     held : dict of str to (int, str)
-        Number of held TRs and the last reason, for each kind of reason: they differ in numbers.
+        Number of held TRs and the last reason, for each kind of reason, in which numbers do not
+        count; the kind that was met last is the last one.
     """
 
     def __init__(self, volumes: int) -> None:
@@ -59,7 +60,8 @@ class Tally:
         if event["status"] == "held":
             reason = event["reason"]
             kind = re.sub(r"\d+(\.\d+)?", "#", reason)
-            self.held[kind] = (self.held.get(kind, (0, ""))[0] + 1, reason)
+            count, _ = self.held.pop(kind, (0, ""))
+            self.held[kind] = (count + 1, reason)
         times = {name: event[name] for name in _TIMES} | event["stages_s"]
         for name, value in times.items():
             if value is not None:
