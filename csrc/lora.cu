@@ -11,11 +11,6 @@ constexpr int kWarps = 8, kThreads = 32 * kWarps;
 // floats of x that a block holds at a time
 constexpr int kHeld = 8192;
 
-template <typename T, int kWidth>
-struct alignas(sizeof(T) * kWidth) Pack {
-  T values[kWidth];
-};
-
 // Adds one row of weights times each row of the chunk of x; a lane takes every 32nd pack.
 template <int kRows, int kWidth, typename T>
 __device__ __forceinline__ void add_row(const T* row, const float* x, int count,

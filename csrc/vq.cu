@@ -45,8 +45,10 @@ __device__ __forceinline__ float sum_of_lane(float (&sums)[32]) {
   return sums[0];
 }
 
-template <typename T>
+// kWidth elements in one load.
+template <typename T, int kWidth>
 __global__ void __launch_bounds__(kWarps * 32) score(VqLaunch p) {
+  using Part = Pack<T, kWidth>;
   __shared__ Key found[kWarps][kRows];
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   const T* rows[kRows];
@@ -60,17 +62,28 @@ __global__ void __launch_bounds__(kWarps * 32) score(VqLaunch p) {
   std::int64_t first = (static_cast<std::int64_t>(blockIdx.x) * kWarps + warp) * kCodes;
   for (; first < p.codes; first += step) {
     float sums[32] = {};
-    for (std::int64_t k = lane; k < p.width; k += 32) {
-      float values[kRows];
-#pragma unroll
-      for (int i = 0; i < kRows; ++i) values[i] = rows[i] != nullptr ? to_float(rows[i][k]) : 0.0f;
+    for (std::int64_t k = lane * kWidth; k < p.width; k += 32 * kWidth) {
+      // all codes are asked for before the first is used: their latency is waited for once
+      Part codes[kCodes];
 #pragma unroll
       for (int c = 0; c < kCodes; ++c) {
-        const bool valid = first + c < p.codes;
-        const T* code = static_cast<const T*>(p.codebook) + (first + c) * p.width;
-        const float factor = valid ? to_float(code[k]) : 0.0f;
+        // codes beyond the last repeat it; their scores are not used
+        const std::int64_t code = min(first + c, p.codes - 1);
+        const T* from = static_cast<const T*>(p.codebook) + code * p.width + k;
+        codes[c] = *reinterpret_cast<const Part*>(from);
+      }
 #pragma unroll
-        for (int i = 0; i < kRows; ++i) sums[c * kRows + i] += values[i] * factor;
+      for (int i = 0; i < kRows; ++i) {
+        if (rows[i] == nullptr) continue;
+        const Part values = *reinterpret_cast<const Part*>(rows[i] + k);
+#pragma unroll
+        for (int j = 0; j < kWidth; ++j) {
+          const float value = to_float(values.values[j]);
+#pragma unroll
+          for (int c = 0; c < kCodes; ++c) {
+            sums[c * kRows + i] += value * to_float(codes[c].values[j]);
+          }
+        }
       }
     }
     const float sum = sum_of_lane(sums);
@@ -108,8 +121,15 @@ __global__ void __launch_bounds__(32) choose(VqLaunch p) {
 
 template <typename T>
 void launch(const VqLaunch& p, cudaStream_t stream) {
-  const dim3 grid(p.blocks, (p.rows + kRows - 1) / kRows);
-  FASTBRAIN_LAUNCH(score<T>, grid, dim3(kWarps * 32), 0, stream, p);
+  constexpr int kWidth = 16 / sizeof(T);
+  const dim3 grid(p.blocks, (p.rows + kRows - 1) / kRows), block(kWarps * 32);
+  const auto at = reinterpret_cast<std::uintptr_t>(p.x) |
+                  reinterpret_cast<std::uintptr_t>(p.codebook);
+  if (p.width % kWidth == 0 && at % 16 == 0) {
+    FASTBRAIN_LAUNCH((score<T, kWidth>), grid, block, 0, stream, p);
+  } else {
+    FASTBRAIN_LAUNCH((score<T, 1>), grid, block, 0, stream, p);
+  }
   FASTBRAIN_LAUNCH(choose, dim3(p.rows), dim3(32), 0, stream, p);
   check_launch("vq_lookup");
 }

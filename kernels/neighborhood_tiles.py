@@ -20,8 +20,8 @@ def candidates(
     None spills a register; with both products in registers the inner block is the whole row. From
     64 samples on sm_90 and sm_100 multiply from shared memory; others from registers, which hold
     fewer samples. `capability` is that of the GPU × 10. With `scored`, PyTorch may compute the
-    products with the memory (``products``): no tensor core multiplies float32, and its products
-    were several times faster on an H200.
+    products with the memory (``products``), which is first where not both of ours stay in
+    registers: on an H200 its products of such rows were several times faster.
     """
     inner = max(16, triton.next_power_of_2(width))
     if dual and exact:
@@ -38,8 +38,10 @@ def candidates(
         for bb, bn, bk, warps, stages in tiles
     ]
     if scored:
-        products = Candidate.of("products", BB=64, BN=64, BK=32, num_warps=8, num_stages=2)
-        found.insert(0 if exact else len(found), products)
+        # the block of the norms, for which the memory is read
+        bk = 32 if exact else 128
+        products = Candidate.of("products", BB=64, BN=64, BK=bk, num_warps=8, num_stages=2)
+        found.insert(len(found) if dual and not exact else 0, products)
     return tuple(found)
 
 

@@ -5,11 +5,12 @@ distance without the length of x. A program holds BM rows and streams all codes;
 leave its registers. It keeps the best two codes of each row and scores them again in float32, in
 the same order of summation for every code: equal codes then tie exactly, and the rounding of the
 tensor cores does not decide between these two.
+
+Where the rows alone make too few programs for the GPU, the codes are divided as well: each program
+streams its share, and a second kernel takes the best of the shares.
 """
 
 from __future__ import annotations
-
-from functools import cache
 
 import torch
 import triton
@@ -17,7 +18,8 @@ import triton.language as tl
 
 from . import tables
 from .launch import launch
-from .tables import Candidate
+from .vq_merge import merge
+from .vq_tiles import candidates, span_of
 
 # columns of the second scoring, which holds a row and two codes of each row
 _AGAIN = 32
@@ -66,18 +68,21 @@ def _in_tile(score, column, first, best, second, best_code, second_code):
 
 # numbers of rows and codes change from call to call and affect no alignment: do not specialise on
 # them
-@triton.jit(do_not_specialize=["rows", "count"], do_not_specialize_on_alignment=["mask"])
+@triton.jit(do_not_specialize=["rows", "count", "span"], do_not_specialize_on_alignment=["mask"])
 def vq_lookup_fwd_kernel(
     x,
     codes,
     weights,
     mask,
     out,
+    scores,
     rows,
     count,
     width,
+    span,
     COSINE: tl.constexpr,
     HAS_MASK: tl.constexpr,
+    SHARED: tl.constexpr,
     SLOTS: tl.constexpr,
     SPLIT: tl.constexpr,
     EXACT: tl.constexpr,
@@ -109,6 +114,12 @@ def vq_lookup_fwd_kernel(
         best = tl.full((BM,), float("-inf"), tl.float32)
         best_at = tl.zeros((BM,), dtype=tl.int32)
     second, second_at = best, best_at
+    if SHARED:
+        # codes are numbered within the share
+        share = tl.program_id(1).to(tl.int64) * span
+        codes += share * width
+        weights += share
+        count = tl.minimum(span, (count - share).to(tl.int32))
     for first in range(0, count, BN):
         code = first + column
         is_code = code < count
@@ -183,50 +194,16 @@ def vq_lookup_fwd_kernel(
     best = best * best_weight if COSINE else best - best_weight
     second = second * second_weight if COSINE else second - second_weight
     swap = (second > best) | ((second == best) & (second_code < best_code)) | (best != best)
-    found = tl.where(swap, second_code, best_code).to(tl.int64)
+    found = tl.where(swap, second_code, best_code).to(out.dtype.element_ty)
     # no code is nearest to a NaN
     has_code = is_row & ((best == best) | (second == second))
-    tl.store(out + row, tl.where(has_code, found, -1), mask=row < rows)
-
-
-@cache
-def candidates(dtype: torch.dtype, width: int, capability: int = 90) -> tuple[Candidate, ...]:
-    """Return what may run for rows of `dtype` and `width`; none of it spills a register.
-
-    ``tile`` reduces every tile of scores to the two best of each row. ``slots`` keeps the two best
-    of every column of the tile and reduces them once, after the last code: fewer operations a
-    score, and no exchange between threads in the loop, for more registers. Up to 256 columns (64 of
-    float32) the rows stay on the chip; wider ones are read again for every tile of codes.
-    `capability` is the compute capability × 10.
-    """
-    single = dtype == torch.float32
-    split = width > (64 if single else 256)
-    inner = (32 if single else 64) if split else max(16, triton.next_power_of_2(width))
-    # accumulators of wgmma and tcgen05 leave more registers than those of mma.sync
-    roomy = 90 <= capability < 120
-    if single:
-        tiles = [("tile", 64, 32, 4, 2)]
-        tiles += [("tile", 128, 64, 8, 2)] if roomy else []
-        tiles += [("slots", 64, 32, 4, 2)] if capability <= 90 else []
+    if SHARED:
+        at = tl.program_id(1).to(tl.int64) * rows + row
+        tl.store(scores + at, tl.where(swap, second, best), mask=row < rows)
+        found += tl.program_id(1) * span
+        tl.store(out + at, tl.where(has_code, found, -1), mask=row < rows)
     else:
-        tiles = [
-            ("tile", 64, 64, 4, 2) if inner > 128 else ("tile", 128, 64, 8, 2),
-            ("tile", 128, 64, 8, 2),
-            ("slots", 64, 32, 4, 2),
-        ]
-        if roomy or (inner <= 128 and not split):
-            tiles += [("tile", 128, 128, 8, 3)] if capability < 100 or inner > 32 else []
-            tiles += [("slots", 128, 64, 8, 2)]
-            # rows that are no multiple of 16 are loaded number by number
-            tiles += [("tile", 256, 64, 8, 2), ("slots", 128, 32, 4, 3)] if width % 16 == 0 else []
-    # float32 is held as three parts of TF32
-    size = 7 if single else 2
-    limit = tables.shared_memory(capability)
-    return tuple(
-        Candidate.of(variant, BM=bm, BN=bn, BD=inner, num_warps=warps, num_stages=stages)
-        for variant, bm, bn, warps, stages in dict.fromkeys(tiles)
-        if ((bm * stages if split else bm) + bn * stages) * inner * size <= limit
-    )
+        tl.store(out + row, tl.where(has_code, found, -1), mask=row < rows)
 
 
 def nearest(
@@ -254,31 +231,43 @@ def nearest(
         Multiply in float32; for the interpreter, which multiplies bfloat16 incorrectly.
     """
     out = x.new_empty(x.shape[:-1], dtype=torch.int64)
-    if out.numel() == 0:
+    rows, count, width = out.numel(), *codes.shape
+    if rows == 0:
         return out
-    width = x.shape[-1]
     found = candidates(x.dtype, width, tables.capability(x))
     shape = f"{str(x.dtype)[6:]} width {triton.next_power_of_2(width)}"
-    shape += " few rows" if out.numel() <= _FEW_ROWS else ""
+    shape += " few rows" if rows <= _FEW_ROWS else ""
     taken = tables.choose("vq_lookup", shape, found, x)
     tile = taken.tile
+    blocks, tiles = triton.cdiv(rows, tile["BM"]), triton.cdiv(count, tile["BN"])
+    span = span_of(blocks, tiles, tables.multiprocessors(x))
+    shares, found_in, scores = 1, out, None
+    if span is not None:
+        shares = triton.cdiv(tiles, span)
+        found_in = x.new_empty(shares, rows, dtype=torch.int32)
+        scores = x.new_empty(shares, rows, dtype=torch.float32)
     launch(
         vq_lookup_fwd_kernel,
-        (triton.cdiv(out.numel(), tile["BM"]),),
+        (blocks, shares),
         x,
         codes,
         weights,
         mask,
-        out,
-        out.numel(),
-        codes.shape[0],
+        found_in,
+        scores,
+        rows,
+        count,
         width,
+        (span or tiles) * tile["BN"],
         COSINE=cosine,
         HAS_MASK=mask is not None,
+        SHARED=scores is not None,
         SLOTS=taken.variant == "slots",
         SPLIT=tile["BD"] < width,
         EXACT=exact,
         AGAIN=_AGAIN,
         **tile,
     )
+    if scores is not None:
+        merge(scores, found_in, out)
     return out

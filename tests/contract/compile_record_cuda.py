@@ -17,7 +17,7 @@ _TYPES = {"__nv_bfloat16": "bf16", "__half": "fp16", "short": "int16"}
 
 
 def plain(names: list[str]) -> dict[str, str]:
-    """Mangled names of kernels to those of the record, such as ``vq score<bf16>``."""
+    """Mangled names of kernels to those of the record, such as ``vq score<bf16, 8>``."""
     ran = subprocess.run(["c++filt", *names], capture_output=True, text=True, check=True)
     return {
         name: _plain(name, text) for name, text in zip(names, ran.stdout.splitlines(), strict=True)

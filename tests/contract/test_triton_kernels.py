@@ -46,8 +46,13 @@ def test_interpreted_kernels_pass_the_selftest(cases):
 # launches whose sizes change from call to call: one binary must serve all of a row
 SIZES = (1, 2, 15, 16, 17, 31, 33, 48, 100, 1000, 1009, 1024)
 MANY = (2049, 2064, 4096, 4097, 16_384, 100_003)
+# most rows of a lookup whose codes are divided: 128 for each of 132 multiprocessors
+FILLING = 128 * 132
 VARYING: dict[str, list[Callable[[], Any]]] = {
-    "rows of a lookup": [launches.nearest(n, 64, BF16) for n in (*SIZES, *MANY)],
+    "rows of a lookup": [launches.nearest(n, 64, BF16) for n in (*SIZES, *MANY) if n <= FILLING],
+    "rows of a lookup that fill a GPU": [
+        launches.nearest(n, 64, BF16) for n in (FILLING + 1, 32_256, 100_003)
+    ],
     "codes of a lookup": [launches.nearest(64, 64, BF16, codes=n) for n in (*SIZES, *MANY)],
     "rows of a codebook's update": [
         launches.sums(n, 64, BF16, ordered=True) for n in (*SIZES, *MANY)
@@ -202,5 +207,43 @@ for count in (1, 2, 33, 65, 101):
 def test_a_row_of_nan_reads_no_code_beyond_the_last_and_gets_none():
     ran = subprocess.run(
         [sys.executable, "-c", BEYOND], env=interpreted(), capture_output=True, text=True
+    )
+    assert ran.returncode == 0, f"exit {ran.returncode}\n{ran.stderr[-2000:]}"
+
+
+DIVIDED = """
+import torch
+from fastbrain.kernels import tables, vq
+from fastbrain.kernels.vq_tiles import span_of
+
+torch.manual_seed(0)
+base = torch.randn(90, 24)
+# each code four times, so that equal codes lie in several shares
+codes = base.repeat(4, 1)
+x = base[torch.randint(0, 90, (333,))] + 0.01 * torch.randn(333, 24)
+mask = torch.ones(333, dtype=torch.bool)
+mask[7] = False
+divided = 0
+for cosine in (False, True):
+    left, right = (torch.nn.functional.normalize(t) if cosine else t for t in (x, base))
+    wanted = torch.cdist(left, right).argmin(1)
+    wanted[7] = -1
+    lengths = codes.square().sum(1)
+    weights = lengths.rsqrt() if cosine else lengths / 2
+    for candidate in vq.candidates(torch.float32, 24):
+        for multiprocessors in (1, 12, 132):
+            tables.multiprocessors = lambda _: multiprocessors
+            with tables.forced("vq_lookup", candidate.name):
+                found = vq.nearest(x, codes, weights, mask, cosine=cosine)
+            assert torch.equal(found, wanted), (candidate, multiprocessors)
+            blocks, tiles = -(-333 // candidate.tile["BM"]), -(-360 // candidate.tile["BN"])
+            divided += span_of(blocks, tiles, multiprocessors) is not None
+assert divided == 2 * 2 * len(vq.candidates(torch.float32, 24)), divided
+"""
+
+
+def test_divided_codes_give_what_undivided_ones_give():
+    ran = subprocess.run(
+        [sys.executable, "-c", DIVIDED], env=interpreted(), capture_output=True, text=True
     )
     assert ran.returncode == 0, f"exit {ran.returncode}\n{ran.stderr[-2000:]}"

@@ -16,23 +16,33 @@ from traffic_neighborhood import Traffic, ceil
 Tile = Mapping[str, int]
 
 
-def vq_lookup(tile: Tile, *, rows: int, count: int, width: int, size: int) -> Traffic:
-    """Rows of `width` numbers of `size` bytes, `count` codes, without a mask."""
-    strips, steps = ceil(rows, tile["BM"]), ceil(count, tile["BN"])
+def vq_lookup(
+    tile: Tile, *, rows: int, count: int, width: int, span: int, size: int, shared: bool
+) -> Traffic:
+    """Rows of `width` numbers of `size` bytes, `count` codes in shares of `span`, without a mask.
+
+    A program that is `shared` writes a score beside each code.
+    """
+    strips, steps, shares = ceil(rows, tile["BM"]), ceil(count, tile["BN"]), ceil(count, span)
     inner = ceil(width, tile["BD"]) * tile["BD"]
-    # rows wider than a tile are read again for each tile of codes; at the end rows and their two
-    # best codes are read once more
-    again = steps if width > tile["BD"] else 1
+    # rows wider than a tile are read again for each tile of codes; at the end of a share rows and
+    # their two best codes are read once more
+    again = steps if width > tile["BD"] else shares
     row = width * size
-    return Traffic(
-        {
-            "x": rows * row * (again + 1),
-            "codes": strips * count * row + 2 * rows * row,
-            "weights": 4 * strips * (count + 2 * tile["BM"]),
-            "out": 8 * rows,
-        },
-        2 * strips * tile["BM"] * steps * tile["BN"] * inner,
-    )
+    requested = {
+        "x": rows * row * (again + shares),
+        "codes": strips * count * row + 2 * shares * rows * row,
+        "weights": 4 * strips * (count + 2 * shares * tile["BM"]),
+        "out": (4 if shared else 8) * shares * rows,
+    }
+    if shared:
+        requested["scores"] = 4 * shares * rows
+    return Traffic(requested, 2 * strips * tile["BM"] * steps * tile["BN"] * inner)
+
+
+def vq_merge(*, rows: int, shares: int) -> Traffic:
+    """The best of the shares of each row."""
+    return Traffic({"scores": 4 * shares * rows, "codes": 4 * shares * rows, "out": 8 * rows}, 0)
 
 
 def vq_sums(tile: Tile, *, rows: int, count: int, width: int, size: int, ordered: bool) -> Traffic:
@@ -144,7 +154,11 @@ def of_launch(launch: Any) -> Traffic | None:
         return {name: sizes[name] for name in names}
 
     if launch.kernel == "vq_lookup_fwd_kernel":
-        return vq_lookup(tile, **chosen("rows", "count", "width"), size=at["x"].itemsize)
+        named = chosen("rows", "count", "width", "span")
+        shared = at["scores"] is not None
+        return vq_lookup(tile, **named, size=at["x"].itemsize, shared=shared)
+    if launch.kernel == "vq_lookup_merge_kernel":
+        return vq_merge(**chosen("rows", "shares"))
     if launch.kernel == "vq_update_sums_kernel":
         # a call without an order sums consecutive rows, all of them
         sizes = {"rows": at["x"].shape[0], "count": at["begins"].shape[0], "width": at["width"]}

@@ -100,8 +100,8 @@ SHOWN = {
         *("voxel_tokenizer tokenize<int16, bf16>", "32 × 64 × 64 · 8 warps", 0, 1),
         tokens(900, 512, 768),
     ),
-    "vq lookup, 64 rows, 8192 × 64, bf16": _shown(
-        *("vq score<bf16>", "8 rows · 4 codes a warp · 8 warps", 0, 2),
-        vq_lookup(64, 8192, 64),
+    "vq lookup, 8 rows, 8192 × 256, bf16": _shown(
+        *("vq score<bf16, 8>", "8 rows · 4 codes a warp · 8 warps", 0, 2),
+        vq_lookup(8, 8192, 256),
     ),
 }

@@ -6,6 +6,7 @@ It needs ``TRITON_INTERPRET=1`` and prints a line for each candidate: kernel, na
 from __future__ import annotations
 
 from collections import Counter
+from unittest.mock import patch
 
 import torch
 import traffic
@@ -19,13 +20,15 @@ from fastbrain.kernels import (
     voxel_tokenizer,
     voxel_tokenizer_gather,
     vq,
+    vq_merge,
     vq_sums,
+    vq_tiles,
 )
 from fastbrain.kernels.lora_shapes import row_class
 from fastbrain.ops.neighborhood import triton as neighborhood
 
 MODULES = (
-    *(lora, lora_narrow, voxel_tokenizer, voxel_tokenizer_gather, vq, vq_sums),
+    *(lora, lora_narrow, voxel_tokenizer, voxel_tokenizer_gather, vq, vq_merge, vq_sums),
     launch,
 )
 HALF = torch.float16
@@ -34,9 +37,11 @@ HALF = torch.float16
 def main() -> None:
     """Print a line for each candidate of each kernel."""
     torch.manual_seed(0)
-    lookups(rows=300, count=130, width=64)
-    lookups(rows=70, count=200, width=512)
-    lookups(rows=70, count=1200, width=32)
+    # a GPU that the rows fill, and one whose programs divide the codes
+    for multiprocessors in (1, 132):
+        lookups(rows=600, count=130, width=64, multiprocessors=multiprocessors)
+        lookups(rows=600, count=200, width=512, multiprocessors=multiprocessors)
+        lookups(rows=600, count=1200, width=32, multiprocessors=multiprocessors)
     layers(rows=300, depth=144, columns=264, rank=8)
     layers(rows=7, depth=144, columns=264, rank=8)
     gradients(rows=300, columns=264, rank=8)
@@ -154,21 +159,31 @@ def compared(counts):
     return "; ".join(wrong)
 
 
-def lookups(rows, count, width):
+def lookups(rows, count, width, *, multiprocessors):
     """Nearest codes."""
     x, codes, weights = torch.randn(rows, width), torch.randn(count, width), torch.rand(count)
     x, codes = x.to(HALF), codes.to(HALF)
 
     def model(candidate):
+        tile = candidate.tile
+        blocks, tiles = traffic.ceil(rows, tile["BM"]), traffic.ceil(count, tile["BN"])
+        span = vq_tiles.span_of(blocks, tiles, multiprocessors)
+        assert (span is None) == (multiprocessors == 1)
         sizes = {"rows": rows, "count": count, "width": width, "size": 2}
-        return {"vq_lookup_fwd_kernel": traffic.vq_lookup(candidate.tile, **sizes)}
+        sizes |= {"span": (span or tiles) * tile["BN"], "shared": span is not None}
+        expected = {"vq_lookup_fwd_kernel": traffic.vq_lookup(tile, **sizes)}
+        if span is not None:
+            shares = traffic.ceil(tiles, span)
+            expected["vq_lookup_merge_kernel"] = traffic.vq_merge(rows=rows, shares=shares)
+        return expected
 
-    each(
-        "vq_lookup",
-        vq.candidates(HALF, width),
-        lambda: vq.nearest(x, codes, weights, None, cosine=False, exact=True),
-        model,
-    )
+    with patch.object(tables, "multiprocessors", lambda _: multiprocessors):
+        each(
+            "vq_lookup",
+            vq_tiles.candidates(HALF, width),
+            lambda: vq.nearest(x, codes, weights, None, cosine=False, exact=True),
+            model,
+        )
 
 
 def layers(rows, depth, columns, rank):

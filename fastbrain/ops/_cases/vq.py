@@ -90,6 +90,8 @@ CASES = cases(
             "one": lookup((1,), 1, 1),
             "wide": lookup((15,), 33, 257),
             "few-rows": lookup((13,), 601, 65),
+            # wide loads, the last of which only one lane has
+            "few-rows-aligned": lookup((9,), 257, 264),
             "few-rows-cosine": lookup((9,), 257, 31, "cosine", masked=True),
             "few-rows-ties": lookup((64,), 167, 33, ties=True),
             "cosine-masked": lookup((7, 11), 65, 33, "cosine", masked=True),

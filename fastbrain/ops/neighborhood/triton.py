@@ -121,17 +121,17 @@ def _entropy(
 
     # PyTorch multiplies numbers of one dtype, and its products are all held at once
     same = memory.dtype == torch.float32 or not exact
-    choice = {"exact": exact, "scored": same and 4 * batch * size <= _SCORE_BYTES}
-    taken, scores = tiles.taken(memory, dual=dual, **choice), None
+    scored = same and 4 * batch * size <= _SCORE_BYTES
+    taken, scores = tiles.taken(memory, dual=dual, exact=exact, scored=scored), None
     if taken.variant == "products":
         dual, scores = False, float32_product(features.to(memory.dtype), memory.T)
-
-    def tile_of(*, dual: bool) -> dict[str, int]:
-        return (taken if scores is not None else tiles.taken(memory, dual=dual, **choice)).tile
+    # a sweep without sums of products beside one that has them
+    only = {"dual": False, "exact": exact, "scored": False}
+    single = tiles.taken(memory, **only) if dual and dance else taken
 
     def sweep(*, known: bool, dual: bool) -> tuple[Tensor, Tensor, int]:
         """Read the memory in shares: sums (shares, 3, B), products (shares, 2, B, D)."""
-        tile = tile_of(dual=dual)
+        tile = (taken if dual else single).tile
         rows = _cdiv(batch, tile["BB"])
         most = max(1, (1 if dual else 2) * _PROCESSORS // rows)
         span = _cdiv(_cdiv(size, tile["BN"]), most) * tile["BN"]
@@ -171,7 +171,7 @@ def _entropy(
         products, late = _wide(
             *(features, memory, scores, indices, bias, few, stats, temperature, eps),
             exact=exact,
-            tile=tile_of(dual=False),
+            tile=single.tile,
             layout=layout,
         )
         if late is not None:

@@ -14,6 +14,8 @@ from .scored import scored
 
 # for more rows every code is read too often, and the larger tiles of Triton are faster
 _MOST_ROWS = 64
+# rows that share one read of the codes
+_AT_ONCE = 8
 # a block scores 32 codes at once; two blocks for each multiprocessor of the largest GPUs
 _BLOCK_CODES, _MOST_BLOCKS = 32, 264
 
@@ -37,6 +39,16 @@ def can_run(problem: LookupProblem) -> str | None:
     if len(problem.codebook) >= 1 << 31:
         return f"the codebook holds {len(problem.codebook)} codes; it counts them in 32 bits"
     return None
+
+
+def slower(problem: LookupProblem) -> str | None:
+    """Return None, or that Triton is faster for the codebook."""
+    x, (codes, width) = problem.x, problem.codebook.shape
+    rows = x.shape[:-1].numel()
+    few = "1 row" if rows == 1 else f"2 to {_AT_ONCE} rows"
+    few = few if rows <= _AT_ONCE else f"{_AT_ONCE + 1} to {_MOST_ROWS} rows"
+    shape = f"{str(x.dtype)[6:]} {few} of {codes} codes of {width}"
+    return _cuda.slower("vq_backend", shape, x, first="cuda" if rows <= _AT_ONCE else "triton")
 
 
 def call(problem: LookupProblem) -> Tensor:

@@ -162,7 +162,7 @@ OPERATIONS = {
         "vq_lookup",
         _problem,
         (
-            _dispatch.Backend("cuda", cuda.can_run, cuda.call),
+            _dispatch.Backend("cuda", cuda.can_run, cuda.call, slower=cuda.slower),
             _dispatch.Backend("triton", triton.can_run, triton.call),
             _dispatch.Backend("cpu", cpu.can_run, cpu.call),
             _dispatch.Backend("reference", _dispatch.anything, reference),
