@@ -9,19 +9,25 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from slow_parts import divided
 
 # the choice of a way must not depend on timing: rules apply, also in children
 os.environ["FASTBRAIN_MEASURE"] = "0"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the slowest tests first, so that no process waits at the end for the last one."""
-    items.sort(key=_seconds, reverse=True)
+# "2/4": of the slow tests only the second of four parts is run
+PART = os.environ.get("FASTBRAIN_TEST_PART", "1/1")
 
 
-def _seconds(item: pytest.Item) -> float:
-    mark = item.get_closest_marker("slow")
-    return 0.0 if mark is None else mark.kwargs.get("seconds", 10.0)
+def pytest_report_header() -> str:
+    """Say which of the slow tests are run."""
+    return f"slow tests: part {PART.replace('/', ' of ')}"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the slow tests of other parts."""
+    items[:], left_out = divided(items, *map(int, PART.split("/")))
+    config.hook.pytest_deselected(items=left_out)
 
 
 @pytest.fixture(scope="session")

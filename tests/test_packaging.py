@@ -206,6 +206,7 @@ def _imported(path: Path) -> set[str]:
     return found
 
 
+@pytest.mark.slow
 def test_importing_everything_reaches_no_network():
     code = f"{NO_NETWORK}\nimport fastbrain\nfor n in fastbrain.__all__: getattr(fastbrain, n)"
     ran = run(code)

@@ -12,7 +12,7 @@ from fastbrain.commands import demo as command
 from fastbrain.evaluation import Score, find_score
 
 pytest.importorskip("nilearn")
-pytestmark = pytest.mark.slow(seconds=200)
+pytestmark = pytest.mark.slow(seconds=200, apart=True)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -248,7 +248,7 @@ def world(tmp_path_factory):
         yield World(root)
 
 
-@pytest.mark.slow(seconds=60)
+@pytest.mark.slow(seconds=60, apart=True)
 @pytest.mark.parametrize(
     "one", distinct([o for o in WHOLE if not only_parsed(o)]), ids=lambda o: o.line
 )

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 # the selection of docs/conf.py
 SCRIPTS = sorted((ROOT / "examples").glob("[0-9][0-9]_*.py"))
 MOST_LINES = 59
-SLOW = {"01_own_bids_data", "06_live_rehearsal"}
+SLOW = {"01_own_bids_data", "06_live_rehearsal", "07_custom_head_on_a_store"}
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -21,6 +21,10 @@ from fastbrain.inference import decode
 SHORT = SentenceWriting(shots=2, prompts=1, samples=2, max_new_tokens=6, min_new_tokens=2)
 
 
+# an evaluation of the run and the fit of the decoder
+pytestmark = pytest.mark.slow(seconds=40)
+
+
 @pytest.fixture(scope="module")
 def smol(tmp_path_factory):
     return str(smol_folder(tmp_path_factory.mktemp("smol") / "llm"))

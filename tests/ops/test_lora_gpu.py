@@ -134,6 +134,7 @@ for wanted in ([True] * 5, [False, False, False, True, True]):
 """
 
 
+@pytest.mark.slow
 def test_interpreted_operators_keep_their_schema():
     pytest.importorskip("triton", reason="triton is not installed")
     ran = subprocess.run(
@@ -169,6 +170,7 @@ for rows, depth, columns in ((1, 300, 264), (16, 256, 225), (7, 40, 31)):
 """
 
 
+@pytest.mark.slow
 def test_the_ring_of_a_decoding_step_goes_through_several_tiles():
     pytest.importorskip("triton", reason="triton is not installed")
     ran = subprocess.run(

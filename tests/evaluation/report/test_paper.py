@@ -82,6 +82,7 @@ def test_pdfs_have_the_width_of_columns_and_true_type_fonts(paper):
         assert b"CIDFontType2" in data
 
 
+@pytest.mark.slow
 def test_the_bibliography_is_what_the_text_cites(paper):
     text, bib = (paper / "methods.md").read_text(), (paper / "references.bib").read_text()
     keys = re.findall(r"^@\w+\{(\S+),$", bib, re.MULTILINE)
@@ -151,6 +152,7 @@ def test_quality_and_design_are_those_of_the_store(paper, store):
     assert {row["high_pass_s"] for row in rows} == {f"{store.info.high_pass_s:g}"}
 
 
+@pytest.mark.slow
 def test_equal_results_have_equal_bytes_and_stale_figures_go(run, result, paper, store):
     before = {path: path.read_bytes() for path in sorted(paper.rglob("*")) if path.is_file()}
     (paper / "figures" / "subjects.pdf").write_bytes(b"of an earlier evaluation")

@@ -169,6 +169,7 @@ def test_all_grids_are_evaluated_together(people, run, evaluated, capsys):
         evaluate_run(run, bert=False)
 
 
+@pytest.mark.slow
 def test_the_card_has_the_scores_of_all_grids(run, evaluated, tmp_path, monkeypatch, capsys):
     hub_in(tmp_path, monkeypatch)
     assert cli.main(["push", str(run), "lab/people"]) == 0
@@ -193,6 +194,7 @@ def test_decoded_by_the_grid_of_each_person(cohort, people, run):
         decode(run, store=people.stores["sub-01"].path)
 
 
+@pytest.mark.slow
 def test_runs_are_left_out_in_turn(cohort, config, tmp_path, monkeypatch):
     def light(run, evaluation, parts, facts):
         write_json(run / "metrics.json", evaluation.to_json())
