@@ -123,8 +123,8 @@ template <typename T>
 void launch(const VqLaunch& p, cudaStream_t stream) {
   constexpr int kWidth = 16 / sizeof(T);
   const dim3 grid(p.blocks, (p.rows + kRows - 1) / kRows), block(kWarps * 32);
-  const auto at = reinterpret_cast<std::uintptr_t>(p.x) |
-                  reinterpret_cast<std::uintptr_t>(p.codebook);
+  const auto at =
+      reinterpret_cast<std::uintptr_t>(p.x) | reinterpret_cast<std::uintptr_t>(p.codebook);
   if (p.width % kWidth == 0 && at % 16 == 0) {
     FASTBRAIN_LAUNCH((score<T, kWidth>), grid, block, 0, stream, p);
   } else {

@@ -198,7 +198,8 @@ def vq_lookup_fwd_kernel(
     # no code is nearest to a NaN
     has_code = is_row & ((best == best) | (second == second))
     if SHARED:
-        at = tl.program_id(1).to(tl.int64) * rows + row
+        # a few shares of few rows: their number is far below 2^31
+        at = tl.program_id(1) * rows + tl.program_id(0) * BM + tl.arange(0, BM)
         tl.store(scores + at, tl.where(swap, second, best), mask=row < rows)
         found += tl.program_id(1) * span
         tl.store(out + at, tl.where(has_code, found, -1), mask=row < rows)

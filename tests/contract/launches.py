@@ -28,6 +28,8 @@ from fastbrain.ops.vq import triton as vq
 
 BF16, FP16, FP32 = torch.bfloat16, torch.float16, torch.float32
 I16, I32, I64 = torch.int16, torch.int32, torch.int64
+# the first candidate that reads rows wider than 256 without products of PyTorch
+SWEEP = "sweep-BB64-BN64-BK64-w4-s3"
 
 
 def meta(*shape: int, dtype: torch.dtype = FP32) -> Tensor:
@@ -113,12 +115,21 @@ def clustering(
     size: int = 21_600,
     dance: bool = False,
     exact: bool = False,
+    sweep: bool = False,
 ) -> Callable[[], Any]:
-    """Entropy and its gradient; `exact` with features in float32."""
+    """Entropy and its gradient; `exact` with features in float32, `sweep` without products."""
     features, prototypes = meta(batch, width), meta(180, width)
     memory, indices = meta(size, width, dtype=dtype), meta(batch, dtype=I64)
     constants = 0.05, 1e-5 if dance else 0.0, exact, True
-    return lambda: neighborhood._entropy(features, prototypes, memory, indices, *constants)
+
+    def call() -> Any:
+        return neighborhood._entropy(features, prototypes, memory, indices, *constants)
+
+    def swept() -> Any:
+        with tables.forced("neighborhood_sweep", SWEEP):
+            return call()
+
+    return swept if sweep else call
 
 
 def memory_rows(width: int, dtype: torch.dtype, momentum: float) -> Callable[[], Any]:
@@ -167,8 +178,10 @@ LAUNCHES: dict[str, Callable[[], Any]] = {
     "neighborhood-fp16-256": clustering(256, FP16),
     "neighborhood-fp16-63": clustering(63, FP16),
     "neighborhood-fp16-256-dance": clustering(256, FP16, dance=True),
-    "neighborhood-bf16-768": clustering(768, BF16),
-    "neighborhood-fp16-768-dance": clustering(768, FP16, dance=True, size=200_001),
+    "neighborhood-bf16-768": clustering(768, BF16, sweep=True),
+    "neighborhood-bf16-768-products": clustering(768, BF16),
+    "neighborhood-fp16-768-dance": clustering(768, FP16, dance=True, size=200_001, sweep=True),
+    "neighborhood-fp16-768-dance-products": clustering(768, FP16, dance=True, size=200_001),
     "neighborhood-bf16-256-exact": clustering(256, BF16, exact=True),
     "neighborhood-bf16-768-exact": clustering(768, BF16, exact=True),
     "neighborhood-update-fp32-63": memory_rows(63, FP32, 0.0),

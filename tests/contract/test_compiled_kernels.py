@@ -16,9 +16,10 @@ from compiled import SHARED, facts, faults
 from launches import LAUNCHES, candidates, launched
 from verified import unknown
 
-# what multiplies nothing, or multiplies float32 exactly, which tensor cores cannot
+# what multiplies nothing, leaves it to PyTorch, or multiplies float32 exactly
 NO_TENSOR_CORES = re.compile(
-    r"sums|(lora|voxel_tokenizer|neighborhood).*(fp32|exact)|merge|finalise|update|separation|gather"
+    r"sums|(lora|voxel_tokenizer|neighborhood).*(fp32|exact|products)"
+    r"|merge|finalise|update|separation|gather"
 )
 PINNED = "3.9"  # Triton of constraints.txt
 # widths that are no multiple of 16 are stored number by number, and the addresses of a tile do not
@@ -27,6 +28,7 @@ SPILLS = {
     ("lora-forward-bf16-odd", 100),
     ("lora-forward-bf16-odd-many", 100),
     ("neighborhood-fp16-768-dance", 120),
+    ("neighborhood-fp16-768-dance-products", 120),
 }
 # a fault of the kinds that SPILLS allows; "bytes of shared memory" is not one of them
 SPILL = re.compile(r": \d+ bytes (stack frame|spill stores|spill loads|cumulative stack size)$")
