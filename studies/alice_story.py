@@ -21,13 +21,13 @@ From brain to words, window by window of 8 s:
 
 Written to ``--out``: ``word_rate_r``, ``retrieval_2way`` and ``pairwise_vs_permuted`` of single
 listeners and, ``_group``, of the mean of the held-out half, and the text scores of both decoders
-for that mean. ``chance`` and ``p`` are of the same story shifted within its quarter; the text
-scores are reported with the word rate and the language model without a brain, too. ``--noise SEED``
-randomises the phases of every listener: all scores must fall to chance.
+for that mean. ``pairwise_p`` belongs to ``pairwise_of_mean``, of likelihoods that are averaged over
+listeners or halves first. ``chance`` and ``p`` are of the story shifted within its quarter; the
+text scores are reported with the word rate and the language model without a brain, too. ``--noise
+SEED`` randomises the phases of every listener: all scores must fall to chance.
 
-p is of finished decoders and shifted windows. The parts of a story are alike, and 22 windows a
-quarter are few: take it as what it is. Where the validation part turns steering off, brains tie
-(``pairwise_ties``), and BrainLLM writes what the word rate alone would.
+p is of finished decoders and shifted windows, which are few and alike. Where the validation part
+turns steering off, brains tie (``pairwise_ties``); BrainLLM writes what the word rate alone would.
 """
 
 from __future__ import annotations
@@ -215,7 +215,8 @@ def report(folds: list[Fold]) -> dict[str, Any]:
         score = pairwise_score(nll[0], nll[1:], blocks=quarters.tolist())
         metrics |= {
             f"pairwise_vs_permuted{suffix}": float(wins.mean()), f"pairwise{suffix}_chance": 0.5,
-            f"pairwise{suffix}_p": score.p, f"pairwise{suffix}_ties": float(ties),
+            f"pairwise_of_mean{suffix}": score.value, f"pairwise{suffix}_p": score.p,
+            f"pairwise{suffix}_ties": float(ties),
         }  # fmt: skip
         two = np.concatenate([f.found[kind].mean(axis=0) for f in folds], axis=1).mean(axis=1)
         metrics |= {
