@@ -28,7 +28,7 @@ from ..scores import Score
 from . import figures as pictures
 from . import written
 from .print_style import saved
-from .table import TITLES, derangements_drawn, linear_first, main_scores, score_rows
+from .table import TITLES, derangements_drawn, linear_first, main_scores, no_brain_first, score_rows
 from .training_terms import training_terms
 
 _PACKAGES = ("torch", "transformers", "accelerate", "numpy", "nibabel", "nilearn", "sacrebleu")
@@ -108,7 +108,7 @@ def write_report(
         "report.html.j2",
         title=parts.title,
         lead=parts.lead,
-        first=linear_first(evaluation.facts),
+        first=" ".join(filter(None, (no_brain_first(scores), linear_first(evaluation.facts)))),
         linear=evaluation.facts.get("linear_baseline"),
         ceilings=ceiling_lines(evaluation.facts),
         main=main,

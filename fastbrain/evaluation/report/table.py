@@ -75,6 +75,11 @@ def main_scores(scores: Sequence[Score]) -> list[Score]:
     return [s for name in _SHORT for s in chosen if s.metric == name]
 
 
+# controls that write a text without the brain that is decoded
+_NO_BRAIN = (
+    *("phase-randomised brain", "noise brain", "zero brain", "prompt alone", "untuned model"),
+    *("majority text", "template text"),
+)
 _VISIBLE = 5e-4  # smaller differences vanish in three digits
 _SIGNIFICANT = 0.05
 
@@ -131,6 +136,36 @@ def linear_first(facts: Mapping[str, Any]) -> str:
     return " ".join(said)
 
 
+def no_brain_first(scores: Sequence[Score]) -> str:
+    """Sentence for the top of a report if a text without a brain scores higher; else empty.
+
+    Each control is named once, with the first metric of which the decoder's 95 % interval ends
+    before the score of the control.
+
+    Parameters
+    ----------
+    scores : sequence of Score
+    """
+    texts = {metric.name for metric in TEXT_METRICS} & set(_SHORT)
+    found: dict[str, str] = {}
+    for score in scores:
+        if score.metric not in texts or score.control not in _NO_BRAIN or score.group:
+            continue
+        if score.interval is None or score.chance is None:
+            continue
+        lower = score.metric in LOWER
+        end = score.interval.low if lower else score.interval.high
+        if (end - score.chance if lower else score.chance - end) >= _VISIBLE:
+            said = (
+                f"{score.control}, {TITLES[score.metric]} {score.chance:.3f} against "
+                f"{score.value:.3f} (95 % interval {score.interval.low:.3f} to "
+                f"{score.interval.high:.3f})"
+            )
+            found.setdefault(score.control, said)
+    named = "; ".join(found.values())
+    return f"Without this brain the text scores better than the decoder's: {named}." * bool(named)
+
+
 def derangements_drawn(count: int, distinct: int) -> str:
     """State how many derangements were drawn, and how many differ where some are equal."""
     return f"{count} derangements" + (f" ({distinct} distinct)" if distinct < count else "")
@@ -152,7 +187,7 @@ def metrics_table(
     distinct: int | None = None,
     facts: Mapping[str, Any] | None = None,
 ) -> str:
-    """Format the headline metrics as aligned text, below warnings and :func:`linear_first`.
+    """Format the headline metrics as aligned text, below warnings and what scores higher.
 
     Parameters
     ----------
@@ -171,11 +206,11 @@ def metrics_table(
     columns = {"name": "metric", "value": "decoded", "interval": "95 % interval"}
     columns |= {"chance": "deranged brain", "p": "p", "adjusted": "p adjusted"}
     n = chosen[0].n if chosen else 0
-    first = linear_first(facts or {})
     drawn = derangements_drawn(derangements, derangements if distinct is None else distinct)
     table = f"{aligned(rows, columns)}\nn = {n} windows, {drawn}"
     table = "\n".join([table, *ceiling_lines(facts or {})])
-    first = "\n".join(filter(None, (brain_use_message(facts or {}), first)))
+    said = brain_use_message(facts or {}), no_brain_first(scores), linear_first(facts or {})
+    first = "\n".join(filter(None, said))
     return f"{first}\n\n{table}" if first else table
 
 
