@@ -49,10 +49,14 @@ def main() -> None:
     )
     parser.add_argument("--people", type=positive, default=60)
     args = parser.parse_args()
+    asked = product(args.seeds, args.domain, args.starts)
+    conditions = [one for one in asked if one[1] or one[2] != "aligned"]
+    if not conditions:
+        parser.error("--starts aligned needs an adversary: give --domain a weight above 0")
     rows = read_json(args.out) if args.out and args.out.exists() else []
     there = {(row["seed"], row["domain"], row["start"], row["people"]) for row in rows}
-    for seed, weight, start in product(args.seeds, args.domain, args.starts):
-        if (seed, weight, start, args.people) in there or (start == "aligned" and not weight):
+    for seed, weight, start in conditions:
+        if (seed, weight, start, args.people) in there:
             continue
         rows.append(one(seed, weight, start, args.people))
         if args.out:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -168,3 +171,19 @@ def test_too_few_folds_are_named(folds):
 
     with pytest.raises(SplitError, match=f"folds must be >= 3, got {folds}"):
         SplitOptions(folds=folds).splitter("prepare")([])
+
+
+@pytest.mark.parametrize(
+    ("script", "options", "said"),
+    [
+        ("studies/vq_simulated.py", "--domain 0 --starts aligned", "aligned needs an adversary"),
+        ("benchmarks/systems/story.py", "--data here --decoder edit", "--decoder needs --llm"),
+    ],
+)
+def test_options_without_effect_are_refused_by_scripts(script, options, said):
+    path = Path(__file__).parents[1] / script
+    ran = subprocess.run(
+        [sys.executable, path, *options.split()], capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 2
+    assert said in ran.stderr

@@ -28,13 +28,16 @@ def main() -> None:
     parser.add_argument("--data", required=True, help="folder of the Alice listeners")
     parser.add_argument("--study", choices=("alice_text", "alice_motion"), default="alice_text")
     parser.add_argument("--llm", help="folder of a pretrained language model; default: no texts")
-    parser.add_argument("--decoder", default="retrieve")
+    parser.add_argument("--decoder", help="how the model writes; default: retrieve")
     parser.add_argument("--noise", help="phase-randomised listeners")
     parser.add_argument("--machine", help="folder below benchmarks/results; default: only print")
     args = parser.parse_args()
+    if args.decoder is not None and args.llm is None:
+        parser.error("--decoder needs --llm: without a language model no text is written")
     recorder = Recorder(args.machine)
     options = ["--data", args.data]
-    options += [] if args.llm is None else ["--llm", args.llm, "--decoder", args.decoder]
+    decoder = args.decoder or "retrieve"
+    options += [] if args.llm is None else ["--llm", args.llm, "--decoder", decoder]
     options += [] if args.noise is None else ["--noise", args.noise]
     with tempfile.TemporaryDirectory() as work:
         out = Path(work) / "metrics.json"
