@@ -75,7 +75,7 @@ def audited(count, alike):
 @pytest.mark.parametrize("alike", [False, True], ids=["few leaks", "all alike"])
 def test_time_does_not_grow_with_the_number_of_pairs(alike):
     short = min(audited(1_000, alike)[1] for _ in range(3))
-    audit, long = audited(10_000, alike)
+    audit, long = min((audited(10_000, alike) for _ in range(3)), key=lambda found: found[1])
     assert long < MOST_GROWTH * short
     assert {leak.kind for leak in audit.findings} == (
         {"scan", "window", "stimulus", "text", "story"} if alike else {"window"}
