@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from types import SimpleNamespace
 from typing import Any
 
@@ -123,13 +123,10 @@ def clustering(
     constants = 0.05, 1e-5 if dance else 0.0, exact, True
 
     def call() -> Any:
-        return neighborhood._entropy(features, prototypes, memory, indices, *constants)
+        with tables.forced("neighborhood_sweep", SWEEP) if sweep else nullcontext():
+            return neighborhood._entropy(features, prototypes, memory, indices, *constants)
 
-    def swept() -> Any:
-        with tables.forced("neighborhood_sweep", SWEEP):
-            return call()
-
-    return swept if sweep else call
+    return call
 
 
 def memory_rows(width: int, dtype: torch.dtype, momentum: float) -> Callable[[], Any]:

@@ -162,8 +162,10 @@ def no_brain_first(scores: Sequence[Score]) -> str:
                 f"{score.interval.high:.3f})"
             )
             found.setdefault(score.control, said)
+    if not found:
+        return ""
     named = "; ".join(found.values())
-    return f"Without this brain the text scores better than the decoder's: {named}." * bool(named)
+    return f"Without this brain the text scores better than the decoder's: {named}."
 
 
 def derangements_drawn(count: int, distinct: int) -> str:

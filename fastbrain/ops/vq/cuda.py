@@ -45,10 +45,12 @@ def slower(problem: LookupProblem) -> str | None:
     """Return None, or that Triton is faster for the codebook."""
     x, (codes, width) = problem.x, problem.codebook.shape
     rows = x.shape[:-1].numel()
-    few = "1 row" if rows == 1 else f"2 to {_AT_ONCE} rows"
-    few = few if rows <= _AT_ONCE else f"{_AT_ONCE + 1} to {_MOST_ROWS} rows"
+    if rows <= _AT_ONCE:
+        first, few = "cuda", "1 row" if rows == 1 else f"2 to {_AT_ONCE} rows"
+    else:
+        first, few = "triton", f"{_AT_ONCE + 1} to {_MOST_ROWS} rows"
     shape = f"{str(x.dtype)[6:]} {few} of {codes} codes of {width}"
-    return _cuda.slower("vq_backend", shape, x, first="cuda" if rows <= _AT_ONCE else "triton")
+    return _cuda.slower("vq_backend", shape, x, first=first)
 
 
 def call(problem: LookupProblem) -> Tensor:
